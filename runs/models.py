@@ -1,0 +1,180 @@
+"""What is happening: runs, their step runs, their event log, their logs, and circuit breakers."""
+
+from django.db import models
+
+from runs.machine.states import RunState, StepState
+from staterail.accounts.models import Tenant
+from staterail.core.ids import uuid7
+from workflows.models import Workflow, WorkflowVersion
+
+OPEN_STATES = [RunState.CREATED, RunState.PENDING, RunState.RUNNING]
+
+
+class WorkflowRun(models.Model):
+    """One execution of a version. It changes only through `store.persist`, guarded by `revision`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="+", db_index=False)
+    version = models.ForeignKey(WorkflowVersion, models.PROTECT, related_name="+", db_index=False)
+    definition = models.JSONField(null=True)  # a test run's own copy of the draft
+    is_test = models.BooleanField(default=False)
+    state = models.CharField(max_length=16)
+    reason = models.CharField(max_length=24, null=True)  # null while running: read off the steps then
+    generation = models.PositiveIntegerField(default=1)
+    input = models.JSONField()
+    output = models.JSONField(null=True)
+    error = models.JSONField(null=True)  # {code, message, step_id?}
+    metadata = models.JSONField(default=dict)
+    trigger = models.CharField(max_length=32)  # api | ui | cli | …
+    started_by = models.CharField(max_length=200)  # a user's or a token's name
+    started_by_ref = models.CharField(max_length=64)  # user:<id> | token:<id> | system
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)  # of this generation
+    completed_at = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField()  # the newest event's ts
+    deadline_at = models.DateTimeField(null=True)  # the run's timeout, from run_started on
+    stopping = models.JSONField(null=True)  # a cancel or timeout under way: {kind, since, corr_id, reason?}
+    seq = models.PositiveIntegerField(default=0)  # the newest event's
+    revision = models.PositiveIntegerField(default=0)  # every write names it and raises it
+    lease_owner = models.UUIDField(null=True)  # the process that drives it now
+    wake_at = models.DateTimeField(null=True)  # when a reactor must look again; null: waits for a person, or ended
+    idempotency_key = models.CharField(max_length=255, null=True)
+    request_hash = models.CharField(max_length=64, null=True)
+    trace_id = models.CharField(max_length=32)
+    corr_id = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="run_once_per_key",
+            ),
+            models.CheckConstraint(condition=models.Q(state__in=list(RunState)), name="run_state"),
+        ]
+        indexes = [
+            models.Index(fields=["wake_at"], condition=models.Q(wake_at__isnull=False), name="run_awake"),
+            models.Index(fields=["tenant", "id"], name="run_by_tenant"),
+            models.Index(fields=["workflow", "id"], name="run_by_workflow"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class StepRun(models.Model):
+    """One step of a run, from the moment it leaves `idle`; its id is derived from the run and the step."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
+    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="step_runs", db_index=False)
+    step_id = models.CharField(max_length=63)
+    item_index = models.IntegerField(null=True)  # null in v1
+    kind = models.CharField(max_length=16)
+    state = models.CharField(max_length=16)
+    reason = models.CharField(max_length=24, null=True)
+    attempt = models.PositiveIntegerField(default=0)
+    generation = models.PositiveIntegerField(default=1)  # in which it was last queued
+    tries = models.PositiveIntegerField(default=0)  # of the budget of max_attempts, since it was last queued by a command
+    losses = models.PositiveSmallIntegerField(default=0)  # workers that died under it, since then
+    wake_at = models.DateTimeField(null=True)  # when its timer, backoff or deadline acts
+    queued_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+    input = models.JSONField(null=True)  # the resolved config of the newest attempt, secrets masked
+    override = models.BooleanField(default=False)  # `input` was given by retry_step
+    output = models.JSONField(null=True)
+    error = models.JSONField(null=True)  # {code, message, retryable, details?}
+    taken = models.JSONField(null=True)  # ids of the outgoing transitions that were taken; null until its end
+    fault = models.JSONField(null=True)  # what fails the run: {seq, code, message}
+    breaker = models.CharField(max_length=200, null=True)  # key of the circuit breaker it waits for
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "step_id"], name="one_step_run_per_step"),
+            models.CheckConstraint(condition=models.Q(state__in=list(StepState)), name="step_state"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["tenant", "run"],
+                condition=models.Q(reason="waiting_approval"),
+                name="step_waiting_approval",
+            ),
+            models.Index(
+                fields=["tenant", "breaker"], condition=models.Q(breaker__isnull=False), name="step_waiting_breaker"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.step_id}"
+
+
+class Event(models.Model):
+    """One fact about a run. Appended in the transaction of the change it tells; never changed."""
+
+    id = models.BigAutoField(primary_key=True)  # order of commits on SQLite
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
+    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False)
+    seq = models.PositiveIntegerField()  # 1, 2, 3 … without a gap within the run
+    workflow_id = models.UUIDField()
+    workflow_version = models.PositiveIntegerField()
+    event_type = models.CharField(max_length=20)
+    step_id = models.CharField(max_length=63, null=True)
+    item_index = models.IntegerField(null=True)
+    generation = models.PositiveIntegerField()
+    attempt = models.PositiveIntegerField(null=True)
+    state_before = models.CharField(max_length=16, null=True)
+    state_after = models.CharField(max_length=16, null=True)
+    payload = models.JSONField()
+    ts = models.DateTimeField()
+    trace_id = models.CharField(max_length=32)
+    corr_id = models.CharField(max_length=255)
+    emitter = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "seq"], name="one_event_per_seq")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.seq}"
+
+
+class StepLog(models.Model):
+    """One line that an attempt wrote. At most 1 MiB an attempt is kept."""
+
+    id = models.BigAutoField(primary_key=True)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
+    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False)
+    step_id = models.CharField(max_length=63)
+    attempt = models.PositiveIntegerField()
+    number = models.PositiveIntegerField()  # from 1 within the attempt
+    ts = models.DateTimeField()
+    level = models.CharField(max_length=8)
+    message = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "step_id", "attempt", "number"], name="one_log_line_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.step_id} {self.number}"
+
+
+class CircuitBreaker(models.Model):
+    """What a tenant's calls to one dependency have come to: closed, open, or one probe under way."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
+    key = models.CharField(max_length=200)
+    state = models.CharField(max_length=16, default="closed")  # closed | open | half_open
+    failures = models.JSONField(default=list)  # times of the failures in the window, Unix seconds
+    opened_at = models.DateTimeField(null=True)
+    probe_at = models.DateTimeField(null=True)  # open: when a probe may go; half_open: when it counts as lost
+    revision = models.PositiveIntegerField(default=0)  # the compare-and-set of the probe
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "key"], name="one_breaker_per_key")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,11 @@
+"""The Celery application. A message is a doorbell: the database says what there is to do."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
+
+app = Celery("staterail")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

@@ -1,0 +1,25 @@
+"""One clock: the database's. A process keeps the offset of its monotonic clock to it."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class DatabaseClock:
+    """The database's time, carried on between statements by the monotonic clock.
+
+    A wall clock that is set, or runs an hour ahead on this machine, changes nothing:
+    every statement of the store that returns a time corrects the offset.
+    """
+
+    def __init__(self) -> None:
+        self._base = datetime.now(UTC)
+        self._at = time.monotonic()
+
+    def observe(self, database_now: datetime) -> datetime:
+        """Take over the time that a statement just returned."""
+        self._base, self._at = database_now, time.monotonic()
+        return database_now
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        return self._base + timedelta(seconds=time.monotonic() - self._at)
