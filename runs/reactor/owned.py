@@ -1,0 +1,109 @@
+"""The runs that a reactor holds, what was told about each, and when to look at which again."""
+
+import heapq
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from uuid import UUID
+
+from runs.executors.base import Call
+from runs.machine.commands import run_due
+from runs.machine.decision import Decision
+from runs.machine.snapshot import Snapshot
+from runs.machine.states import Reason, StepState
+from runs.machine.stimuli import Due, Stimulus
+from runs.reactor.pool import Job
+from runs.store import LogBatch
+
+
+class Owned:
+    """One run in this reactor's hands."""
+
+    __slots__ = ("snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "due")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.jobs: dict[tuple[int, int], Job] = {}  # (step, attempt) -> what a thread works on
+        self.stimuli: list[Stimulus] = []  # told, and not yet stored
+        self.logs: list[LogBatch] = []
+        self.log_numbers: dict[tuple[int, int], int] = {}  # lines stored of a live attempt
+        self.stale = False  # somebody else wrote: load it anew before the next decision
+        self.due: datetime | None = None  # the run's own time that is in the heap
+
+    @property
+    def id(self) -> UUID:
+        return self.snapshot.head.id
+
+    def has_ready(self) -> bool:
+        """Whether a step waits for nothing but a thread (or for a breaker's word)."""
+        steps = self.snapshot.steps
+        return any(steps[i].reason is Reason.READY for i in self.snapshot.queued)
+
+    def executing(self) -> list[int]:
+        steps = self.snapshot.steps
+        return [i for i in self.snapshot.running if steps[i].reason is Reason.EXECUTING]
+
+    def next_due(self) -> datetime | None:
+        """The earliest time at which something is due, or None where only a person can go on."""
+        snapshot = self.snapshot
+        times = [snapshot.steps[i].wake_at for i in itertools.chain(snapshot.queued, snapshot.running)]
+        known = [at for at in (*times, run_due(snapshot.run)) if at is not None]
+        return min(known, default=None)
+
+    def dead_jobs(self) -> Iterator[Job]:
+        """Attempts in a thread that the run no longer waits for, or that its stop has told to end."""
+        stopping = self.snapshot.run.stopping is not None
+        for (i, attempt), job in self.jobs.items():
+            row = self.snapshot.steps.get(i)
+            live = row is not None and row.state is StepState.RUNNING and row.attempt == attempt
+            if stopping or not live:
+                yield job
+
+    def call_of(self, i: int, attempt: int) -> Call | None:
+        job = self.jobs.get((i, attempt))
+        return job.call if job is not None else None
+
+
+class Timers:
+    """Due times of owned runs. An entry that has moved meanwhile is seen as such when it comes up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, int, UUID, int | None]] = []
+        self._count = itertools.count()
+
+    def add(self, at: datetime, run_id: UUID, step: int | None) -> None:
+        heapq.heappush(self._heap, (at, next(self._count), run_id, step))
+
+    def add_all(self, owned: Owned) -> None:
+        """The times of a run that was just loaded."""
+        snapshot = owned.snapshot
+        for i in itertools.chain(snapshot.queued, snapshot.running):
+            at = snapshot.steps[i].wake_at
+            if at is not None:
+                self.add(at, owned.id, i)
+        self._add_run(owned)
+
+    def add_changed(self, owned: Owned, decision: Decision) -> None:
+        for i, row in decision.steps.items():
+            if row.wake_at is not None:
+                self.add(row.wake_at, owned.id, i)
+        self._add_run(owned)
+
+    def _add_run(self, owned: Owned) -> None:
+        at = run_due(owned.snapshot.run)
+        if at is not None and at != owned.due:
+            self.add(at, owned.id, None)
+        owned.due = at
+
+    def next(self) -> datetime | None:
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: datetime, owned: dict[UUID, Owned], draw: float) -> Iterator[tuple[Owned, Due]]:
+        while self._heap and self._heap[0][0] <= now:
+            at, _, run_id, step = heapq.heappop(self._heap)
+            run = owned.get(run_id)
+            if run is None:
+                continue
+            row = run.snapshot.steps.get(step) if step is not None else None
+            if step is None or (row is not None and row.wake_at == at):
+                yield run, Due(step, draw)

@@ -1,0 +1,148 @@
+"""The plain ORM store: slow and easy to believe. Tests hold the other stores against it."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, JSONField, Min, Q, Value
+
+from runs.machine.states import RUN_FINAL
+from runs.models import Event, StepLog, StepRun, WorkflowRun
+from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
+from runs.store.plans import plans_of
+from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids
+from staterail.core.ids import derived_uuid7
+from staterail.core.strict_json import dumps
+
+_JSON = frozenset({"input", "metadata", "output", "error", "stopping", "definition", "taken", "fault"})
+
+
+class ReferenceStore:
+    """See `runs.store.interface.Store`."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def claim(self, owner: UUID, room: int) -> list[UUID]:
+        now, claimed = self.now(), []
+        due = WorkflowRun.objects.filter(wake_at__lte=now).filter(~Q(lease_owner=owner) | Q(lease_owner=None))
+        for id, revision in due.order_by("wake_at").values_list("id", "revision")[:room]:
+            claimed += [id] * WorkflowRun.objects.filter(id=id, revision=revision, wake_at__lte=now).update(
+                revision=F("revision") + 1, lease_owner=owner, wake_at=now + LEASE
+            )
+        return claimed
+
+    def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
+        runs = {
+            run["id"]: run for run in WorkflowRun.objects.filter(id__in=list(run_ids)).values(*columns, "version__version")
+        }
+        steps: dict[UUID, list[dict[str, Any]]] = {id: [] for id in runs}
+        for row in StepRun.objects.filter(run_id__in=list(runs)).values("run_id", "step_id", *STEP_COLUMNS):
+            steps[row["run_id"]].append(_texts(row, succeeded=row["state"] == "succeeded"))
+        plans = plans_of({run["version_id"] for run in runs.values() if run["definition"] is None})
+        for run in runs.values():
+            run["version"] = run.pop("version__version")
+            _texts(run)
+        return {id: loaded(run, steps[id], plans.get) for id, run in runs.items()}
+
+    def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        with transaction.atomic():
+            return {write.decision.run_id for write in writes if self._persist(write)}
+
+    def _persist(self, write: Write) -> bool:
+        decision, head = write.decision, write.head
+        values = {column: getattr(decision.run, column) for column in RUN_COLUMNS}
+        values["output"] = _value(values["output"])
+        if decision.run.state in RUN_FINAL:
+            values |= {"lease_owner": None, "wake_at": None}
+        elif write.lease is Lease.RELEASE:
+            values |= {"lease_owner": None, "wake_at": write.wake_at}
+        if write.new is not None:
+            if write.new.idempotency_key is not None:
+                same = WorkflowRun.objects.filter(
+                    tenant_id=head.tenant_id, idempotency_key=write.new.idempotency_key
+                )
+                if same.exists():
+                    return False
+            WorkflowRun.objects.create(**self._new(write), **{"wake_at": self.now(), **values})
+        else:
+            guarded = WorkflowRun.objects.filter(id=decision.run_id, revision=decision.expected)
+            if not guarded.update(**values):
+                return False
+            if write.lease is Lease.WAKE and decision.run.state not in RUN_FINAL:
+                WorkflowRun.objects.filter(id=decision.run_id, lease_owner=None).update(wake_at=self.now())
+        for i, row in decision.steps.items():
+            step = write.plan.steps[i]
+            columns = {column: getattr(row, column) for column in STEP_COLUMNS}
+            columns["taken"] = taken_ids(write.plan, row)
+            columns["output"] = _value(row.output)
+            columns["input"] = _value(row.input)
+            if row.input is None:
+                del columns["input"]
+            StepRun.objects.update_or_create(
+                id=derived_uuid7(head.id, step.id),
+                defaults=columns,
+                create_defaults={
+                    **columns, "tenant_id": head.tenant_id, "run_id": head.id, "step_id": step.id, "kind": step.kind,
+                },
+            )  # fmt: skip
+        for event in decision.events:
+            Event.objects.create(
+                tenant_id=head.tenant_id, run_id=head.id, workflow_id=head.workflow_id,
+                workflow_version=head.version, trace_id=head.trace_id, emitter=write.emitter, **event._asdict(),
+            )  # fmt: skip
+        self.append_logs(head, write.logs)
+        return True
+
+    def _new(self, write: Write) -> dict[str, Any]:
+        head, new = write.head, write.new
+        assert new is not None
+        return {
+            "id": head.id, "tenant_id": head.tenant_id, "workflow_id": head.workflow_id,
+            "version_id": head.version_id, "input": json.loads(head.input), "metadata": json.loads(head.metadata),
+            "trace_id": head.trace_id, "corr_id": head.corr_id, "trigger": head.trigger,
+            "created_at": new.created_at, "started_by": new.started_by, "started_by_ref": new.started_by_ref,
+            "is_test": new.is_test, "definition": json.loads(new.definition) if new.definition else None,
+            "idempotency_key": new.idempotency_key, "request_hash": new.request_hash,
+        }  # fmt: skip
+
+    def renew(self, owner: UUID) -> dict[UUID, int]:
+        mine = WorkflowRun.objects.filter(lease_owner=owner)
+        mine.update(wake_at=self.now() + LEASE)
+        return dict(mine.values_list("id", "revision"))
+
+    def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
+        StepLog.objects.bulk_create(
+            [
+                StepLog(
+                    tenant_id=head.tenant_id, run_id=head.id, step_id=batch.step_id, attempt=batch.attempt,
+                    number=batch.first + n, ts=line.ts, level=line.level, message=line.message,
+                )
+                for batch in batches
+                for n, line in enumerate(batch.lines)
+            ],
+            ignore_conflicts=True,
+        )  # fmt: skip
+
+    def next_wake(self) -> datetime | None:
+        return WorkflowRun.objects.aggregate(first=Min("wake_at"))["first"]
+
+
+def _value(text: str | None) -> Any:
+    if text is None:
+        return None
+    value = json.loads(text)
+    return Value(None, JSONField()) if value is None else value
+
+
+def _texts(row: dict[str, Any], *, succeeded: bool = False) -> dict[str, Any]:
+    """JSON columns as text. A step that succeeded with null holds JSON's null, which reads as None."""
+    for column in _JSON & row.keys():
+        value = row[column]
+        if value is not None or (column == "output" and succeeded):
+            row[column] = dumps(value)
+    return row

@@ -1,0 +1,104 @@
+"""Rows of the tables <-> rows of a snapshot, the same for every store."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from runs.machine.plan import Plan
+from runs.machine.snapshot import RunHead, RunRow, Snapshot, StepRow
+from runs.machine.states import Reason, RunState, StepState
+from runs.store.interface import Loaded
+from runs.store.plans import bare_plan, compiled
+from staterail.core.strict_json import dumps, loads
+from workflows.definition.parsing import BrokenDefinition
+
+JSON = Any
+
+HEAD_COLUMNS = (
+    "id", "tenant_id", "workflow_id", "version_id", "input", "metadata", "trace_id", "corr_id", "trigger",
+)  # fmt: skip
+RUN_COLUMNS = (
+    "state", "reason", "generation", "seq", "revision", "output", "error", "started_at", "completed_at", "updated_at",
+    "deadline_at", "stopping",
+)  # fmt: skip
+STEP_COLUMNS = (
+    "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
+    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker",
+)  # fmt: skip
+
+
+def text_of(value: JSON) -> str | None:
+    return None if value is None else dumps(value)
+
+
+def taken_ids(plan: Plan, row: StepRow) -> list[str] | None:
+    """The transitions taken, by id: what `step_run.taken` holds."""
+    return None if row.taken is None else [plan.edges[position].id for position in row.taken]
+
+
+def run_row(known: Mapping[str, Any]) -> RunRow:
+    """A run's row from its columns; JSON columns as text, times aware."""
+    row = RunRow(known["updated_at"])
+    row.state = RunState(known["state"])
+    row.reason = Reason(known["reason"]) if known["reason"] else None
+    row.generation, row.seq, row.revision = known["generation"], known["seq"], known["revision"]
+    row.output, row.error = known["output"], _parsed(known["error"])
+    row.started_at, row.completed_at = known["started_at"], known["completed_at"]
+    row.deadline_at, row.stopping = known["deadline_at"], _parsed(known["stopping"])
+    return row
+
+
+def step_row(plan: Plan, known: Mapping[str, Any]) -> StepRow:
+    """A step's row from its columns; JSON columns as text, times aware."""
+    row = StepRow()
+    row.state = StepState(known["state"])
+    row.reason = Reason(known["reason"]) if known["reason"] else None
+    row.attempt, row.generation, row.tries, row.losses = (
+        known["attempt"], known["generation"], known["tries"], known["losses"],
+    )  # fmt: skip
+    row.wake_at, row.queued_at, row.started_at = known["wake_at"], known["queued_at"], known["started_at"]
+    row.completed_at, row.override = known["completed_at"], bool(known["override"])
+    row.input = known["input"] if row.override else None
+    row.set_output(known["output"])
+    row.error, row.fault, row.breaker = _parsed(known["error"]), _parsed(known["fault"]), known["breaker"]
+    taken = _parsed(known["taken"])
+    row.taken = None if taken is None else tuple(plan.edge_index[id] for id in taken)
+    return row
+
+
+def _parsed(text: str | None) -> JSON:
+    return None if text is None else loads(text, max_depth=200)
+
+
+def loaded(
+    run: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], plan_of: Callable[[UUID], Plan | BrokenDefinition | None]
+) -> Loaded:
+    """A snapshot out of rows; `broken` where the definition or a row cannot be read."""
+    steps, broken = list(steps), None
+    plan = compiled(_parsed(run["definition"])) if run["definition"] is not None else plan_of(run["version_id"])
+    if not isinstance(plan, Plan):
+        broken, plan = f"The definition cannot be read: {plan or 'it is gone'}", bare_plan([s["step_id"] for s in steps])
+    head = RunHead(
+        id=run["id"], tenant_id=run["tenant_id"], workflow_id=run["workflow_id"], version_id=run["version_id"],
+        version=run["version"], input=run["input"], metadata=run["metadata"], trace_id=run["trace_id"],
+        corr_id=run["corr_id"], trigger=run["trigger"],
+    )  # fmt: skip
+    rows: dict[int, StepRow] = {}
+    try:
+        row = run_row(run)
+        for known in steps:
+            rows[plan.index[known["step_id"]]] = step_row(plan, known)
+    except (KeyError, ValueError, TypeError) as error:
+        broken = broken or f"A row of this run cannot be read: {type(error).__name__}: {error}"
+        row, rows, plan = _readable(run), {}, bare_plan([])
+    return Loaded(Snapshot(head, plan, row, rows), run["lease_owner"], broken)
+
+
+def _readable(run: Mapping[str, Any]) -> RunRow:
+    """What is needed to end a run of which a row cannot be read."""
+    row = RunRow(run["updated_at"])
+    row.state = RunState(run["state"]) if run["state"] in set(RunState) else RunState.RUNNING
+    row.generation, row.seq, row.revision = run["generation"], run["seq"], run["revision"]
+    return row
+

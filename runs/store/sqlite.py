@@ -1,0 +1,279 @@
+"""The SQLite store: one BEGIN IMMEDIATE a batch, executemany, and the fair lock in front of it.
+
+SQLite has one writer at a time, so within the transaction a plain look at the revisions says
+who wins. The clock is this machine's: with one process it is the database's.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from runs.machine.states import RUN_FINAL
+from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
+from runs.store.plans import plans_of
+from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
+from staterail.core.ids import derived_uuid7
+from staterail.core.strict_json import dumps
+
+Row = tuple[Any, ...]
+CHUNK = 500  # ids in one IN list
+
+_RUN_SET = ", ".join(f"{column}=?" for column in RUN_COLUMNS)
+_UPDATE = {
+    Lease.KEEP: f"UPDATE runs_workflowrun SET {_RUN_SET} WHERE id=?",  # noqa: S608 — constants only, here and below
+    Lease.RELEASE: f"UPDATE runs_workflowrun SET {_RUN_SET}, lease_owner=NULL, wake_at=? WHERE id=?",  # noqa: S608
+    Lease.WAKE: (
+        f"UPDATE runs_workflowrun SET {_RUN_SET},"  # noqa: S608
+        " wake_at=CASE WHEN lease_owner IS NULL THEN ? ELSE wake_at END WHERE id=?"
+    ),
+}
+_NEW_COLUMNS = (
+    *HEAD_COLUMNS, "created_at", "started_by", "started_by_ref", "is_test", "definition", "idempotency_key",
+    "request_hash", *RUN_COLUMNS, "wake_at",
+)  # fmt: skip
+_INSERT_RUN = (
+    f"INSERT INTO runs_workflowrun ({', '.join(_NEW_COLUMNS)})"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(_NEW_COLUMNS))})"
+    " ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+)
+_STEP_KEYS = ("id", "tenant_id", "run_id", "step_id", "kind")
+_UPSERT_STEP = (
+    f"INSERT INTO runs_steprun ({', '.join((*_STEP_KEYS, *STEP_COLUMNS))})"  # noqa: S608
+    f" VALUES ({', '.join('?' * (len(_STEP_KEYS) + len(STEP_COLUMNS)))})"
+    f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c}=excluded.{c}' for c in STEP_COLUMNS if c != 'input')}"
+    ", input=coalesce(excluded.input, input)"  # a reactor loads no inputs: null says "as it was"
+)
+_EVENT_COLUMNS = (
+    "tenant_id", "run_id", "workflow_id", "workflow_version", "trace_id", "emitter", "seq", "event_type", "step_id",
+    "generation", "attempt", "state_before", "state_after", "payload", "ts", "corr_id",
+)  # fmt: skip
+_INSERT_EVENT = (
+    f"INSERT INTO runs_event ({', '.join(_EVENT_COLUMNS)})"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
+)
+_INSERT_LOG = (
+    "INSERT INTO runs_steplog (tenant_id, run_id, step_id, attempt, number, ts, level, message)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, step_id, attempt, number) DO NOTHING"
+)
+
+
+class SqliteStore:
+    """See `runs.store.interface.Store`."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def claim(self, owner: UUID, room: int) -> list[UUID]:
+        now = self.now()
+        due = "wake_at <= ? AND (lease_owner IS NULL OR lease_owner <> ?)"
+        with connection.cursor() as cursor:
+            raw = _raw(cursor)
+            if raw.execute(f"SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT 1", (_ts(now), owner.hex)).fetchone() is None:  # noqa: S608
+                return []  # the common answer of a poll costs no write transaction
+            with transaction.atomic():
+                rows = raw.execute(
+                    "UPDATE runs_workflowrun SET revision=revision+1, lease_owner=?, wake_at=? WHERE id IN"  # noqa: S608
+                    f" (SELECT id FROM runs_workflowrun WHERE {due} ORDER BY wake_at LIMIT ?) RETURNING id",
+                    (owner.hex, _ts(now + LEASE), _ts(now), owner.hex, room),
+                ).fetchall()
+        return [UUID(row[0]) for row in rows]
+
+    def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        found: dict[UUID, Loaded] = {}
+        with connection.cursor() as cursor:
+            raw = _raw(cursor)
+            for chunk in _batched(run_ids):
+                found.update(self._load(raw, [id.hex for id in chunk]))
+        return found
+
+    def _load(self, raw: Any, ids: list[str]) -> dict[UUID, Loaded]:
+        marks = ", ".join("?" * len(ids))
+        columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
+        runs = raw.execute(
+            f"SELECT {', '.join('r.' + c for c in columns)}, v.version FROM runs_workflowrun r"  # noqa: S608
+            f" JOIN workflows_workflowversion v ON v.id=r.version_id WHERE r.id IN ({marks})",
+            ids,
+        ).fetchall()
+        rows = raw.execute(
+            f"SELECT run_id, step_id, {', '.join(STEP_COLUMNS)} FROM runs_steprun WHERE run_id IN ({marks})",  # noqa: S608
+            ids,
+        ).fetchall()
+        steps: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            steps.setdefault(row[0], []).append(_times(dict(zip(("run_id", "step_id", *STEP_COLUMNS), row, strict=True))))
+        known = [_times(dict(zip((*columns, "version"), row, strict=True))) for row in runs]
+        plans = plans_of({UUID(run["version_id"]) for run in known if run["definition"] is None})
+        found: dict[UUID, Loaded] = {}
+        for run in known:
+            its_steps = steps.get(run["id"], [])
+            for column in ("id", "tenant_id", "workflow_id", "version_id", "lease_owner"):
+                run[column] = UUID(run[column]) if run[column] else None
+            found[run["id"]] = loaded(run, its_steps, plans.get)
+        return found
+
+    def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        if not writes:
+            return set()
+        with transaction.atomic(), connection.cursor() as cursor:
+            raw = _raw(cursor)
+            winners = self._winners(raw, writes)
+            self._write(raw, [write for write in writes if write.decision.run_id in winners])
+        return winners
+
+    def _winners(self, raw: Any, writes: Sequence[Write]) -> set[UUID]:
+        """Who still stands on the revision that it was decided on; new runs are inserted here."""
+        now = self.now()
+        expected = {write.decision.run_id.hex: write.decision.expected for write in writes if write.new is None}
+        winners: set[UUID] = set()
+        for chunk in _batched(list(expected)):
+            marks = ", ".join("?" * len(chunk))
+            rows = raw.execute(f"SELECT id, revision FROM runs_workflowrun WHERE id IN ({marks})", chunk)  # noqa: S608
+            winners.update(UUID(id) for id, revision in rows if expected[id] == revision)
+        for write in writes:
+            if write.new is not None and raw.execute(_INSERT_RUN, _new_run(write, now)).rowcount == 1:
+                winners.add(write.decision.run_id)
+        return winners
+
+    def _write(self, raw: Any, writes: Sequence[Write]) -> None:
+        now = _ts(self.now())
+        times: dict[datetime | None, str | None] = {None: None}
+        updates: dict[Lease, list[Row]] = {}
+        steps: list[Row] = []
+        events: list[Row] = []
+        logs: list[Row] = []
+        for write in writes:
+            decision, id = write.decision, write.decision.run_id.hex
+            if write.new is None:
+                over = decision.run.state in RUN_FINAL
+                lease = Lease.RELEASE if over else write.lease
+                wake: tuple[Any, ...] = ()
+                if lease is Lease.RELEASE:
+                    wake = (None if over or write.wake_at is None else _ts(write.wake_at),)
+                elif lease is Lease.WAKE:
+                    wake = (now,)
+                updates.setdefault(lease, []).append((*_run_values(decision.run, times), *wake, id))
+            _step_rows(write, times, steps)
+            _event_rows(write, times, events)
+            for batch in write.logs:
+                logs.extend(_log_rows(write.head.tenant_id, write.head.id, batch))
+        for lease, rows in updates.items():
+            raw.executemany(_UPDATE[lease], rows)
+        raw.executemany(_UPSERT_STEP, steps)
+        raw.executemany(_INSERT_EVENT, events)
+        if logs:
+            raw.executemany(_INSERT_LOG, logs)
+
+    def renew(self, owner: UUID) -> dict[UUID, int]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            rows = (
+                _raw(cursor)
+                .execute(
+                    "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? RETURNING id, revision",
+                    (_ts(self.now() + LEASE), owner.hex),
+                )
+                .fetchall()
+            )
+        return {UUID(id): revision for id, revision in rows}
+
+    def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for batch in batches:
+                _raw(cursor).executemany(_INSERT_LOG, _log_rows(head.tenant_id, head.id, batch))
+
+    def next_wake(self) -> datetime | None:
+        with connection.cursor() as cursor:
+            row = _raw(cursor).execute("SELECT min(wake_at) FROM runs_workflowrun WHERE wake_at IS NOT NULL").fetchone()
+        return _when(row[0])
+
+
+def _raw(cursor: Any) -> Any:
+    """A cursor of sqlite3's own: Django's rewrites every statement's placeholders."""
+    return cursor.connection.cursor()
+
+
+def _batched(items: Collection[Any]) -> list[list[Any]]:
+    known = list(items)
+    return [known[i : i + CHUNK] for i in range(0, len(known), CHUNK)]
+
+
+def _ts(value: datetime) -> str:
+    """As Django stores a time on SQLite: naive UTC text."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _cached(value: datetime | None, times: dict[datetime | None, str | None]) -> str | None:
+    text = times.get(value)
+    if text is None and value is not None:
+        text = times[value] = _ts(value)
+    return text
+
+
+def _when(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _times(row: dict[str, Any]) -> dict[str, Any]:
+    for column in row:
+        if column.endswith("_at"):
+            row[column] = _when(row[column])
+    return row
+
+
+def _run_values(run: Any, times: dict[datetime | None, str | None]) -> Row:
+    return (
+        run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
+        _cached(run.started_at, times), _cached(run.completed_at, times), _cached(run.updated_at, times),
+        _cached(run.deadline_at, times), text_of(run.stopping),
+    )  # fmt: skip
+
+
+def _new_run(write: Write, now: datetime) -> Row:
+    head, new, run = write.head, write.new, write.decision.run
+    assert new is not None
+    wake_at = None if run.state in RUN_FINAL else _ts(now)
+    return (
+        head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
+        head.trace_id, head.corr_id, head.trigger, _ts(new.created_at), new.started_by, new.started_by_ref,
+        new.is_test, new.definition, new.idempotency_key, new.request_hash,
+        *_run_values(run, {None: None}), wake_at,
+    )  # fmt: skip
+
+
+def _step_rows(write: Write, times: dict[datetime | None, str | None], into: list[Row]) -> None:
+    tenant, run_id, plan = write.head.tenant_id.hex, write.head.id, write.plan
+    for i, row in write.decision.steps.items():
+        step = plan.steps[i]
+        taken = None if row.taken is None else (text_of(taken_ids(plan, row)) if row.taken else "[]")
+        into.append(
+            (
+                derived_uuid7(run_id, step.id).hex, tenant, run_id.hex, step.id, step.kind,
+                row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
+                _cached(row.wake_at, times), _cached(row.queued_at, times), _cached(row.started_at, times),
+                _cached(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,
+                text_of(row.fault), row.breaker,
+            )
+        )  # fmt: skip
+
+
+def _event_rows(write: Write, times: dict[datetime | None, str | None], into: list[Row]) -> None:
+    head = write.head
+    tenant, run_id, workflow = head.tenant_id.hex, head.id.hex, head.workflow_id.hex
+    for e in write.decision.events:
+        into.append(
+            (
+                tenant, run_id, workflow, head.version, head.trace_id, write.emitter, e.seq, e.event_type, e.step_id,
+                e.generation, e.attempt, e.state_before, e.state_after, dumps(e.payload), _cached(e.ts, times),
+                e.corr_id,
+            )
+        )  # fmt: skip
+
+
+def _log_rows(tenant_id: UUID, run_id: UUID, batch: LogBatch) -> list[Row]:
+    return [
+        (tenant_id.hex, run_id.hex, batch.step_id, batch.attempt, batch.first + n, _ts(line.ts), line.level, line.message)
+        for n, line in enumerate(batch.lines)
+    ]
+
