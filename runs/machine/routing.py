@@ -97,7 +97,7 @@ def skip(draft: Draft, i: int, reason: Reason, *, routed: bool = True) -> None:
     else:
         told = [edge.told(False, "source_skipped") for edge in draft.plan.outgoing[i]]
     row = draft.change_step(i, StepState.SKIPPED, reason, {"resolved": told})
-    row.completed_at, row.taken = draft.now, taken
+    row.completed_at, row.taken, row.error = draft.now, taken, None
     if fault is not None:
         draft.add_fault(i, "expression_error", fault)
 

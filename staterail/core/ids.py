@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from functools import lru_cache
 from uuid import UUID
 
 _VERSION_AND_VARIANT = (7 << 76) | (2 << 62)
@@ -25,10 +26,10 @@ def derived_uuid7(parent: UUID, name: str) -> UUID:
     A step run exists from its run's start on, but has a row only once it leaves `idle`; an
     event is keyed by (run_id, seq). Both need an id that does not depend on a row.
     """
-    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=10, key=parent.bytes).digest(), "big")
-    return UUID(
-        int=(parent.int >> 80 << 80)
-        | _VERSION_AND_VARIANT
-        | (digest & _RAND_A_MASK)
-        | (digest & _RAND_B_MASK)
-    )
+    return UUID(int=parent.int ^ _mask(name))
+
+
+@lru_cache(maxsize=65_536)
+def _mask(name: str) -> int:
+    digest = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=10).digest(), "big")
+    return digest & (_RAND_A_MASK | _RAND_B_MASK)

@@ -1,0 +1,58 @@
+"""How a Celery worker gets its reactor: a step of the worker's start, for the pool `threads` only."""
+
+import logging
+from typing import Any
+
+from celery import bootsteps
+from django.conf import settings
+
+from runs import store
+from runs.executors.http_call import HttpExecutor
+from runs.executors.isolated import run_alone
+from runs.executors.script import ScriptExecutor
+from runs.executors.task import execute as execute_task
+from runs.reactor.loop import Reactor
+from staterail.core.net.guard import AllowList
+
+logger = logging.getLogger(__name__)
+STOP_SECONDS = 5.0  # for attempts to end before they are put back
+
+
+def make_reactor() -> Reactor:
+    """A reactor over this process's database and settings."""
+    executors = {
+        "Task": execute_task,
+        "HttpCall": HttpExecutor(AllowList.parse(settings.STATERAIL_HTTP_ALLOW)).execute,
+        "Script": ScriptExecutor(settings.STATERAIL_SCRIPT_PROCESSES or None).execute,
+    }
+    return Reactor(store.current(), settings.STATERAIL_THREADS, executors, run_alone)
+
+
+class ReactorStep(bootsteps.StartStopStep):
+    """Starts one reactor in a worker of the queue `runs`, and stops it in good order."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.reactor: Reactor | None = None
+        self.wanted = _is_threads(parent.pool_cls) and "runs" in parent.app.amqp.queues.consume_from
+        if not self.wanted:
+            logger.info("no reactor here: it needs the queue `runs` and --pool threads")
+
+    def start(self, parent: Any) -> None:
+        if self.wanted:
+            self.reactor = make_reactor()
+            self.reactor.start()
+
+    def stop(self, parent: Any) -> None:
+        if self.reactor is not None:
+            self.reactor.stop(STOP_SECONDS)
+            self.reactor.join(STOP_SECONDS + 20)
+
+    terminate = stop
+
+
+def _is_threads(pool: Any) -> bool:
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "")
+    return "thread" in name

@@ -1,0 +1,76 @@
+"""Rings the reactors: there is work. A message carries nothing that matters and may be lost.
+
+A reactor of this very process is rung directly. Others are rung through the broker by a
+background thread: at most once in 10 ms, never retried, not while a hundred rings lie in the
+queue, and a dead broker delays no commit and no answer.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from runs import reactor
+from staterail.celery import app
+
+logger = logging.getLogger(__name__)
+PAUSE_SECONDS = 0.01
+FULL = 100  # rings that nobody has heard yet
+
+
+class Doorbell:
+    """Collects rings and pokes from any thread and sends them from its own."""
+
+    def __init__(self) -> None:
+        self._pressed = threading.Event()
+        self._pokes: set[UUID] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, *poked: UUID) -> None:
+        with self._lock:
+            self._pokes.update(poked)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._send, name="doorbell", daemon=True)
+                self._thread.start()
+        self._pressed.set()
+
+    def _send(self) -> None:
+        while self._pressed.wait():
+            self._pressed.clear()
+            with self._lock:
+                pokes, self._pokes = self._pokes, set()
+            with contextlib.suppress(Exception):  # the poll finds what a lost ring would have told
+                self._publish(pokes)
+            time.sleep(PAUSE_SECONDS)
+
+    def _publish(self, pokes: set[UUID]) -> None:
+        with app.connection_for_write(connect_timeout=1) as connection:
+            if pokes:
+                names = [str(id) for id in pokes]
+                app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
+            queue = connection.default_channel.queue_declare("runs", passive=True)
+            if queue.message_count < FULL:
+                app.send_task("runs.wake", queue="runs", connection=connection, retry=False, ignore_result=True)
+
+
+_doorbell = Doorbell()
+
+
+def ring_after_commit(*poked: UUID) -> None:
+    """After this transaction: there is work; `poked` are runs that somebody owns and we wrote to."""
+    transaction.on_commit(lambda: _ring(poked))
+
+
+def _ring(poked: tuple[UUID, ...]) -> None:
+    here = reactor.current()
+    if here is not None:
+        if poked:
+            here.poke(*poked)
+        here.ring()
+    if here is None or settings.REDIS_URL:
+        _doorbell.ring(*poked)

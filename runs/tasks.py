@@ -1,0 +1,25 @@
+"""Celery's doors: they ring this worker's reactor."""
+
+from uuid import UUID
+
+from celery import shared_task
+from celery.worker.control import control_command
+
+from runs import reactor
+
+
+@shared_task(name="runs.wake", ignore_result=True)
+def wake() -> None:
+    """There may be work. May be lost or come twice: the reactor's claim finds what there is to do."""
+    here = reactor.current()
+    if here is not None:
+        here.ring()
+
+
+@control_command(args=[("run_ids", list)], signature="[id1 [id2 …]]")
+def poke(state: object, run_ids: list[str]) -> dict[str, str]:
+    """Somebody wrote to these runs: an owner among us loads them anew. May be lost; a renewal tells as well."""
+    here = reactor.current()
+    if here is not None:
+        here.poke(*(UUID(id) for id in run_ids))
+    return {"ok": "poked"}
