@@ -141,7 +141,7 @@ def _resolve_success(draft: Draft, i: int) -> tuple[tuple[int, ...], list[dict[s
             told[edge.position] = edge.told(not another, "other_outcome" if another else "default")
             if not another:
                 taken.append(edge.position)
-    return tuple(taken), [told[edge.position] for edge in draft.plan.outgoing[i]]
+    return tuple(sorted(taken)), [told[edge.position] for edge in draft.plan.outgoing[i]]
 
 
 def _resolve_failure(
