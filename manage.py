@@ -6,6 +6,20 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+EARLY = {"--data": "STATERAIL_DATA", "--port": "STATERAIL_PORT"}
+
+
+def read_early(argv: list[str]) -> None:
+    """Settings are made of these options of `up`, so they must be known before the settings are read."""
+    if argv[1:2] != ["up"]:
+        return
+    for n, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name in EARLY and (equals or n + 1 < len(argv)):
+            os.environ[EARLY[name]] = value if equals else argv[n + 1]
+
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
+    read_early(sys.argv)
     execute_from_command_line(sys.argv)

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "staterail.apps.StateRailConfig",
     "staterail.core.apps.CoreConfig",
     "staterail.accounts.apps.AccountsConfig",
     "workflows",

@@ -1,0 +1,25 @@
+"""All of the doors under one roof."""
+
+from django.urls import include, path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+
+from staterail import demo, health, home
+
+api = [
+    path("", include("workflows.rest.urls")),
+    path("", include("runs.rest.urls")),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="api-docs"),
+]
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("", include("staterail.accounts.urls")),
+    path("api/v1/", include(api)),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("demo/quote", demo.quote, name="demo-quote"),
+]
+handler400 = "staterail.core.rest.bad_request"
+handler403 = "staterail.core.rest.forbidden"
+handler404 = "staterail.core.rest.not_found"
+handler500 = "staterail.core.rest.server_error"

@@ -1,0 +1,51 @@
+"""manage.py deploy FILE…: create or update workflows and publish them."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from staterail.accounts.services import tenant_by_name_or_new
+from staterail.core.actor import Actor, Role
+from staterail.core.errors import StateRailError, ValidationFailed
+from workflows.files import BadFile, read_definition
+from workflows.services import SLUG, deploy
+
+
+class Command(BaseCommand):
+    help = "Create or update workflows from YAML or JSON files and publish them: all of the files, or none."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one definition each; its name is the slug")
+        parser.add_argument("--tenant", default="default", help="slug of the tenant (default: %(default)s)")
+        parser.add_argument("--name", help="what people read; for a single file (default: from the slug)")
+        parser.add_argument("--slug", help="for a single file (default: the file's name)")
+
+    def handle(self, *args: Any, files: list[Path], tenant: str, name: str | None, slug: str | None, **options: Any) -> None:
+        if len(files) > 1 and (name or slug):
+            raise CommandError("--name and --slug go with a single file.")
+        actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "deploy")
+        told = []
+        try:
+            with transaction.atomic():
+                for path in files:
+                    its_slug = slug or path.stem.lower().replace("_", "-").replace(".", "-")
+                    if not SLUG.match(its_slug):
+                        raise CommandError(f"{path}: {its_slug!r} is no slug; give one with --slug.")
+                    told.append(self._deploy(actor, path, its_slug, name or its_slug.replace("-", " ").capitalize()))
+        except BadFile as error:
+            raise CommandError(str(error)) from None
+        for line in told:
+            self.stdout.write(line)
+
+    def _deploy(self, actor: Actor, path: Path, slug: str, name: str) -> str:
+        try:
+            version, changed = deploy(actor=actor, slug=slug, name=name, definition=read_definition(path))
+        except ValidationFailed as error:
+            lines = [f"  {p['severity']} {p['code']} at {p['path'] or '/'}: {p['message']}" for p in error.problems]
+            raise CommandError("\n".join([f"{path}: {error.message}", *lines])) from None
+        except StateRailError as error:
+            raise CommandError(f"{path}: {error.message}") from None
+        return f"{slug}: version {version.version} {'published' if changed else 'is unchanged'}"

@@ -1,0 +1,45 @@
+"""manage.py import wfformat FILE: a recorded scientific workflow becomes one of ours."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils.text import slugify
+
+from staterail.accounts.services import tenant_by_name_or_new
+from staterail.core.actor import Actor, Role
+from staterail.core.errors import StateRailError
+from workflows.services import deploy
+from workflows.wfformat import WfFormatError, critical_path_seconds, definition_of
+
+
+class Command(BaseCommand):
+    help = "Import a workflow from another format and publish it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        formats = parser.add_subparsers(dest="format", required=True)
+        wf = formats.add_parser("wfformat", help="a WfFormat instance: tasks that sleep their measured runtime")
+        wf.add_argument("file", type=Path)
+        wf.add_argument("--scale", type=float, default=1.0, help="factor on the runtimes (default: %(default)s)")
+        wf.add_argument("--slug", help="default: the file's name")
+        wf.add_argument("--tenant", default="default", help="slug of the tenant (default: %(default)s)")
+
+    def handle(self, *args: Any, file: Path, scale: float, slug: str | None, tenant: str, **options: Any) -> None:
+        if not 0 <= scale <= 1000:
+            raise CommandError("--scale is between 0 and 1000.")
+        try:
+            definition = definition_of(json.loads(file.read_text(encoding="utf-8")), scale=scale)
+        except (OSError, ValueError, WfFormatError) as error:
+            raise CommandError(f"{file}: {error}") from None
+        chosen = slug or slugify(file.stem)[:63].strip("-")
+        actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "import")
+        try:
+            version, _ = deploy(actor=actor, slug=chosen, name=file.stem[:200], definition=definition)
+        except StateRailError as error:
+            raise CommandError(f"{file}: {error.message}") from None
+        counts = f"{len(definition['steps'])} steps, {len(definition['transitions'])} transitions"
+        path = critical_path_seconds(definition)
+        self.stdout.write(f"{chosen}: version {version.version} published ({counts}, critical path {path:.1f} s)")
+        self.stdout.write(f"Run it: manage.py run {chosen} --follow")

@@ -1,0 +1,191 @@
+"""The commands on workflows: create, save a draft, publish, archive."""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils.text import slugify
+
+from staterail.core.actor import Actor
+from staterail.core.errors import Conflict, PayloadTooLarge, Problem, ValidationFailed
+from staterail.core.ids import uuid7
+from staterail.core.permissions import require
+from staterail.core.strict_json import dumps, loads
+from workflows.definition.validation import DRAFT_REFUSALS, validate
+from workflows.models import Workflow, WorkflowVersion
+from workflows.task_registry import registered
+from workflows.versions import definition_hash
+
+JSON = Any
+SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
+UNSET: Any = object()
+
+
+def problems_of(definition: JSON) -> list[Problem]:
+    """What validation says of a definition, errors first. Raises ValidationFailed for what is no JSON."""
+    try:
+        text = dumps(definition)
+    except (TypeError, ValueError) as error:
+        raise ValidationFailed(f"The definition is no JSON: {error}") from None
+    return [dict(problem) for problem in _problems(text, tuple(sorted(registered())))]
+
+
+@lru_cache(maxsize=64)
+def _problems(text: str, tasks: tuple[str, ...]) -> tuple[dict[str, JSON], ...]:
+    return tuple(validate(loads(text, max_depth=None), tasks=tasks))
+
+
+def create_workflow(
+    *, actor: Actor, name: str, slug: str | None = None, description: str = "", definition: JSON = UNSET
+) -> Workflow:
+    """Make a workflow, with a first draft where a definition is given.
+
+    Raises:
+        Conflict: the slug is taken.
+        ValidationFailed: a bad slug, or a definition that not even a draft may be.
+    """
+    require(actor, "workflows.add_workflow")
+    chosen = slug if slug is not None else _free_slug(actor, name)
+    if not SLUG.match(chosen) or _looks_like_id(chosen):
+        message = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
+        raise ValidationFailed(problems=[_problem("/slug", message)])
+    if definition is not UNSET:
+        _check_draft(definition)
+    try:
+        with transaction.atomic():
+            workflow = Workflow.objects.create(
+                id=uuid7(), tenant_id=actor.tenant_id, name=name, slug=chosen, description=description
+            )
+            if definition is not UNSET:
+                _new_draft(workflow, definition, 1)
+    except IntegrityError:
+        raise Conflict(f"There is a workflow called {chosen} already.") from None
+    return workflow
+
+
+def save_draft(
+    *, actor: Actor, workflow: Workflow, definition: JSON, base_revision: int | None = None
+) -> WorkflowVersion:
+    """Store `definition` as the workflow's draft, a new one after a published version.
+
+    `base_revision` is that of the version which was edited. Raises Conflict where it has changed meanwhile.
+    """
+    require(actor, "workflows.change_workflow", workflow)
+    _check_draft(definition)
+    with transaction.atomic():
+        _lock(workflow)
+        newest = workflow.versions.order_by("-version").first()
+        _check_revision(newest, base_revision)
+        if newest is None or newest.published_at is not None:
+            draft = _new_draft(workflow, definition, newest.version + 1 if newest is not None else 1)
+        else:
+            draft = newest
+            draft.definition, draft.definition_hash = definition, definition_hash(definition)
+            draft.revision += 1
+            draft.save(update_fields=["definition", "definition_hash", "revision", "updated_at"])
+        Workflow.objects.filter(id=workflow.id).update(updated_at=datetime.now(UTC))
+    return draft
+
+
+def publish(
+    *, actor: Actor, workflow: Workflow, version: int | None = None, base_revision: int | None = None,
+    note: str | None = None,
+) -> WorkflowVersion:  # fmt: skip
+    """Make the draft (or the version of this number, if that is the draft) immutable and current.
+
+    Raises:
+        ValidationFailed: the definition has errors; `problems` lists all of them, warnings too.
+        Conflict: there is no draft, it has changed since `base_revision`, or the workflow is archived.
+    """
+    require(actor, "workflows.publish_workflow", workflow)
+    if workflow.archived_at is not None:
+        raise Conflict("The workflow is archived: restore it before you publish.")
+    with transaction.atomic():
+        _lock(workflow)
+        draft = workflow.versions.filter(published_at=None).first()
+        if version is not None and (draft is None or draft.version != version):
+            known = workflow.versions.filter(version=version).exists()
+            raise Conflict(f"Version {version} is {'published already' if known else 'unknown'}.")
+        if draft is None:
+            raise Conflict("The workflow has no draft to publish.")
+        _check_revision(draft, base_revision)
+        problems = problems_of(draft.definition)
+        if any(problem["severity"] == "error" for problem in problems):
+            raise ValidationFailed("The definition has errors: it cannot be published.", problems=problems)
+        draft.published_at, draft.published_by, draft.note = datetime.now(UTC), actor.name[:200], note
+        draft.definition_hash = definition_hash(draft.definition)
+        draft.save()
+        Workflow.objects.filter(id=workflow.id).update(updated_at=draft.published_at)
+    return draft
+
+
+def archive(*, actor: Actor, workflow: Workflow, archived: bool = True) -> Workflow:
+    """Hide a workflow and refuse new runs of it, or take it back. What runs goes on."""
+    require(actor, "workflows.archive_workflow", workflow)
+    if archived != (workflow.archived_at is not None):
+        workflow.archived_at = datetime.now(UTC) if archived else None
+        workflow.save(update_fields=["archived_at", "updated_at"])
+    return workflow
+
+
+def deploy(*, actor: Actor, slug: str, name: str, definition: JSON, description: str = "") -> tuple[WorkflowVersion, bool]:
+    """Create or update the workflow of this slug and publish `definition`: (version, whether anything changed)."""
+    with transaction.atomic():
+        workflow = Workflow.objects.filter(tenant_id=actor.tenant_id, slug=slug).first()
+        if workflow is None:
+            workflow = create_workflow(
+                actor=actor, name=name, slug=slug, description=description, definition=definition
+            )
+        else:
+            latest = workflow.versions.exclude(published_at=None).order_by("-version").first()
+            if latest is not None and latest.definition_hash == definition_hash(definition):
+                return latest, False
+            save_draft(actor=actor, workflow=workflow, definition=definition)
+        return publish(actor=actor, workflow=workflow), True
+
+
+def _check_draft(definition: JSON) -> None:
+    problems = problems_of(definition)
+    codes = {problem["code"] for problem in problems if problem["severity"] == "error"}
+    if "too_large" in codes:
+        raise PayloadTooLarge(problems[0]["message"])
+    if codes & DRAFT_REFUSALS or (not isinstance(definition, dict)):
+        raise ValidationFailed("Not even a draft may look like this.", problems=problems)
+
+
+def _check_revision(version: WorkflowVersion | None, base_revision: int | None) -> None:
+    if base_revision is not None and version is not None and version.revision != base_revision:
+        raise Conflict(
+            f"Version {version.version} has been saved by somebody else meanwhile: it is at revision"
+            f" {version.revision}, this change was made on {base_revision}."
+        )
+
+
+def _new_draft(workflow: Workflow, definition: JSON, number: int) -> WorkflowVersion:
+    return WorkflowVersion.objects.create(
+        id=uuid7(), tenant_id=workflow.tenant_id, workflow=workflow, version=number, definition=definition,
+        definition_hash=definition_hash(definition),
+    )  # fmt: skip
+
+
+def _lock(workflow: Workflow) -> None:
+    """Versions of a workflow are numbered and published one after the other."""
+    Workflow.objects.select_for_update().only("id").get(id=workflow.id)
+
+
+def _free_slug(actor: Actor, name: str) -> str:
+    base = (slugify(name)[:50].strip("-_").replace("_", "-")) or "workflow"
+    taken = set(
+        Workflow.objects.filter(tenant_id=actor.tenant_id, slug__startswith=base).values_list("slug", flat=True)
+    )
+    return next(s for s in (base, *(f"{base}-{n}" for n in range(2, 100_000))) if s not in taken)
+
+
+def _looks_like_id(slug: str) -> bool:
+    return len(slug) in (32, 36) and re.fullmatch(r"[0-9a-f-]+", slug) is not None
+
+
+def _problem(path: str, message: str) -> Problem:
+    return {"severity": "error", "code": "bad_value", "path": path, "message": message}
