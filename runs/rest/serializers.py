@@ -11,7 +11,7 @@ from runs.models import Event, StepLog, StepRun, WorkflowRun
 from runs.selectors import RunFacts
 from runs.services import RunRequest
 from staterail.core.actor import Actor
-from staterail.core.rest import AnyJSONField, ClosedSerializer, JSONObjectField, StrictCharField, StrictIntegerField
+from staterail.core.fields import AnyJSONField, ClosedSerializer, JSONObjectField, StrictCharField, StrictIntegerField
 
 JSON = Any
 MAX_BATCH = 1000

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from staterail.core.rest import AnyJSONField, ClosedSerializer, StrictBooleanField, StrictCharField, StrictIntegerField
+from staterail.core.fields import AnyJSONField, ClosedSerializer, StrictBooleanField, StrictCharField, StrictIntegerField
 from workflows.definition.parsing import BrokenDefinition, load
 from workflows.models import Workflow, WorkflowVersion
 from workflows.services import problems_of

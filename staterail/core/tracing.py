@@ -1,0 +1,40 @@
+"""The trace and the correlation id of the request (or command) that is being served."""
+
+import re
+import secrets
+from contextvars import ContextVar
+
+from staterail.core.errors import ValidationFailed
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_PRINTABLE = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$")
+
+_trace: ContextVar[str | None] = ContextVar("trace", default=None)
+_correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
+
+
+def begin(traceparent: str | None, correlation_id: str | None) -> None:
+    """Take over what a request brings: a W3C `traceparent` that is one, and `X-Correlation-Id`."""
+    found = _TRACEPARENT.match(traceparent.strip().lower()) if traceparent else None
+    known = found.group(1) if found is not None and found.group(1).strip("0") else None
+    _trace.set(known or secrets.token_hex(16))
+    _correlation.set(correlation_id)
+
+
+def trace_id() -> str:
+    """32 hex digits; a new one where nothing has begun a trace."""
+    known = _trace.get()
+    return known if known is not None else secrets.token_hex(16)
+
+
+def correlation_id() -> str | None:
+    """The caller's. Raises ValidationFailed unless it is 1 to 255 printable ASCII characters."""
+    given = _correlation.get()
+    if given is not None and not _PRINTABLE.match(given):
+        raise ValidationFailed("X-Correlation-Id is 1 to 255 printable ASCII characters.")
+    return given
+
+
+def traceparent(trace_id: str) -> str:
+    """The header that carries a trace on."""
+    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
