@@ -1,0 +1,33 @@
+"""manage.py token: make an API token and print it, and only it."""
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from staterail.accounts.services import tenant_by_name_or_new
+from staterail.accounts.tokens import create_token
+from staterail.core.actor import Role
+from staterail.core.errors import ValidationFailed
+
+
+class Command(BaseCommand):
+    help = "Make an API token. Prints the token only: it is shown this once. The tenant is made where it is new."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--name", required=True, help="what people see as the actor")
+        parser.add_argument("--role", required=True, choices=list(Role))
+        parser.add_argument("--tenant", default="default", help="its slug (default: %(default)s)")
+        parser.add_argument("--days", type=int, default=90, help="until it expires, 1 to 365 (default: %(default)s)")
+
+    def handle(self, *args: Any, name: str, role: str, tenant: str, days: int, **options: Any) -> None:
+        if not 1 <= days <= 365:
+            raise CommandError("--days is between 1 and 365.")
+        if not name.strip() or len(name) > 200:
+            raise CommandError("--name has 1 to 200 characters.")
+        try:
+            found = tenant_by_name_or_new(tenant)
+        except ValidationFailed as error:
+            raise CommandError(error.message) from None
+        self.stdout.write(create_token(tenant=found, name=name, role=Role(role), expires_in=timedelta(days=days)))

@@ -1,0 +1,51 @@
+"""Values that steps may use and nobody may read."""
+
+import logging
+import re
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db import transaction
+
+from staterail.accounts import keyring
+from staterail.accounts.models import Secret
+from staterail.core.actor import Actor
+from staterail.core.errors import ValidationFailed
+from staterail.core.permissions import require
+
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+MAX_BYTES = 64 * 1024
+logger = logging.getLogger(__name__)
+
+
+def secret_values(tenant_id: UUID, names: Iterable[str]) -> dict[str, str]:
+    """The values of those that exist, one query. What cannot be decrypted is as what does not exist."""
+    values = {}
+    for secret in Secret.objects.filter(tenant_id=tenant_id, name__in=list(names)):
+        try:
+            values[secret.name] = keyring.decrypt(secret.key_id, secret.ciphertext, _aad(secret))
+        except keyring.Unreadable as error:
+            logger.error("secret %s of tenant %s: %s", secret.name, tenant_id, error)
+    return values
+
+
+def set_secret(*, actor: Actor, name: str, value: str) -> Secret:
+    """Store a value under a name, in place of an older one. Raises Forbidden, ValidationFailed."""
+    require(actor, "accounts.change_secret")
+    if not NAME.match(name):
+        raise ValidationFailed("A secret's name has letters, digits and _, 64 at most, and no digit first.")
+    if not value or len(value.encode()) > MAX_BYTES:
+        raise ValidationFailed("A secret has 1 to 65,536 bytes.")
+    with transaction.atomic():
+        secret = Secret.objects.select_for_update().filter(tenant_id=actor.tenant_id, name=name).first()
+        if secret is None:
+            secret = Secret(tenant_id=actor.tenant_id, name=name, version=0)
+        secret.version += 1
+        secret.updated_by = actor.name[:200]
+        secret.key_id, secret.ciphertext = keyring.encrypt(value, _aad(secret))
+        secret.save()
+    return secret
+
+
+def _aad(secret: Secret) -> bytes:
+    return f"{secret.tenant_id}|{secret.name}|{secret.version}".encode()
