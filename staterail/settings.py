@@ -50,6 +50,8 @@ INSTALLED_APPS = [
     "analytics",
     "alerts",
 ]
+if env.bool("STATERAIL_TEST_TASKS", False):
+    INSTALLED_APPS.append("staterail.testing")
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -60,8 +60,8 @@ def parse_config(config: JSON) -> HttpConfig:
     return HttpConfig(
         method=method.upper(),
         url=url,
-        headers=_headers(config.get("headers") or {}),
-        query=_query(config.get("query") or {}),
+        headers=_headers(_or_empty(config.get("headers"))),
+        query=_query(_or_empty(config.get("query"))),
         content=content,
         content_type=content_type,
         expected=_expected(config.get("expect_status", ["2xx"])),
@@ -72,6 +72,10 @@ def parse_config(config: JSON) -> HttpConfig:
 
 def _refuse(message: str) -> NoReturn:
     raise StepFailure("expression_error", message, retryable=False)
+
+
+def _or_empty(value: JSON) -> JSON:
+    return {} if value is None else value
 
 
 def _content(config: dict[str, Any]) -> tuple[bytes | None, str | None]:

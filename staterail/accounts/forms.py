@@ -7,7 +7,7 @@ from django.contrib.auth.forms import SetPasswordForm
 from staterail.accounts.models import User
 
 
-class FirstPassword(SetPasswordForm[User]):
+class FirstPassword(SetPasswordForm):  # type: ignore[type-arg]
     """A password to come back with; both fields empty: this session only."""
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:

@@ -95,6 +95,11 @@ class AllowList:
             for place in self.places
         )
 
+    def limits_path(self, target: Target) -> bool:
+        """Whether this host and port stand here with path prefixes only."""
+        prefixes = [place.prefix for place in self.places if place[:2] == (target.host, target.port)]
+        return bool(prefixes) and all(prefixes)
+
     def contains(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
 
@@ -126,8 +131,8 @@ def check_url(url: str, allow: AllowList) -> Target:
     # The text as it was written: the parser has resolved its dot segments already.
     written = re.split("[?#]", url.partition("://")[2].removeprefix(authority), maxsplit=1)[0]
     target = Target(parsed.scheme, host, port, parsed.raw_path.decode("ascii"), parsed)
-    if _AMBIGUOUS_PATH.search(written) and any(p.prefix and p.host == host and p.port == port for p in allow.places):
-        allow = AllowList(frozenset(p for p in allow.places if not p.prefix), allow.networks)
+    if _AMBIGUOUS_PATH.search(written) and allow.limits_path(target):
+        raise Blocked("form", "The URL's path contains '//', ';', dot segments or escaped ones.")
     if port not in PORTS and not allow.covers(target) and (not allow.networks or not 0 < port < 65536):
         raise Blocked("port", "This port is not called: it is not on the allow list.")
     if address:
