@@ -5,6 +5,6 @@ class RunsConfig(AppConfig):
     name = "runs"
 
     def ready(self) -> None:
-        from staterail.celery import app
+        from celery import current_app as app
 
         app.steps["worker"].add("runs.bootstep:ReactorStep")

@@ -11,11 +11,11 @@ import threading
 import time
 from uuid import UUID
 
+from celery import current_app as app
 from django.conf import settings
 from django.db import transaction
 
 from runs import reactor
-from staterail.celery import app
 
 logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.01

@@ -74,7 +74,17 @@ def _against_rows(run_id: Any, folded: FoldedRun) -> Iterator[str]:
         yield f"{step_id} is in the {'rows' if step_id in rows else 'log'} only"
     for step_id in rows.keys() & folded.steps.keys():
         row, step = rows[step_id], folded.steps[step_id]
-        for name in ("state", "reason", "attempt", "generation", "queued_at", "started_at", "completed_at", "error", "taken"):
+        for name in (
+            "state",
+            "reason",
+            "attempt",
+            "generation",
+            "queued_at",
+            "started_at",
+            "completed_at",
+            "error",
+            "taken",
+        ):
             if getattr(row, name) != getattr(step, name):
                 yield f"{step_id}.{name} is {getattr(row, name)!r}, the log says {getattr(step, name)!r}"
 
@@ -108,10 +118,12 @@ INVARIANTS: tuple[Invariant, ...] = (
         "SELECT k.run_id, k.step_id FROM runs_event k JOIN runs_event b ON b.run_id=k.run_id AND b.step_id=k.step_id"
         " AND b.generation=k.generation AND b.event_type='step_started' AND b.seq < k.seq"
         " WHERE k.state_after='skipped' AND k.state_before='idle' AND NOT EXISTS (SELECT 1 FROM runs_event i"
-        " WHERE i.run_id=k.run_id AND i.step_id=k.step_id AND i.state_after='idle' AND i.seq > b.seq AND i.seq < k.seq)")),
+        " WHERE i.run_id=k.run_id AND i.step_id=k.step_id AND i.state_after='idle'"
+        " AND i.seq > b.seq AND i.seq < k.seq)")),
     Invariant("I-9", "a completed run has no fault, a failed one says why", sql(
-        "SELECT r.id, r.state FROM runs_workflowrun r WHERE (r.state='completed' AND EXISTS (SELECT 1 FROM runs_steprun s"
-        " WHERE s.run_id=r.id AND s.fault IS NOT NULL)) OR (r.state='failed' AND r.error IS NULL)")),
+        "SELECT r.id, r.state FROM runs_workflowrun r WHERE (r.state='completed'"
+        " AND EXISTS (SELECT 1 FROM runs_steprun s WHERE s.run_id=r.id AND s.fault IS NOT NULL))"
+        " OR (r.state='failed' AND r.error IS NULL)")),
     Invariant("I-10", "a published definition never changes", _changed_versions),
     Invariant("I-16", "at most three workers die under a step", sql(
         "SELECT id, losses FROM runs_steprun WHERE losses > 3 OR (losses = 3 AND reason <> 'poison')")),
@@ -147,5 +159,6 @@ INVARIANTS: tuple[Invariant, ...] = (
         "SELECT id FROM accounts_apitoken WHERE length(digest) <> 64 OR digest LIKE 'srt%%'")),
     Invariant("I-44", "no row is without its run", sql(
         "SELECT s.run_id FROM runs_steprun s LEFT JOIN runs_workflowrun r ON r.id=s.run_id WHERE r.id IS NULL"
-        " UNION ALL SELECT e.run_id FROM runs_event e LEFT JOIN runs_workflowrun r ON r.id=e.run_id WHERE r.id IS NULL")),
+        " UNION ALL SELECT e.run_id FROM runs_event e LEFT JOIN runs_workflowrun r ON r.id=e.run_id"
+        " WHERE r.id IS NULL")),
 )  # fmt: skip

@@ -76,7 +76,9 @@ class StepRun(models.Model):
     reason = models.CharField(max_length=24, null=True)
     attempt = models.PositiveIntegerField(default=0)
     generation = models.PositiveIntegerField(default=1)  # in which it was last queued
-    tries = models.PositiveIntegerField(default=0)  # of the budget of max_attempts, since it was last queued by a command
+    tries = models.PositiveIntegerField(
+        default=0
+    )  # of the budget of max_attempts, since it was last queued by a command
     losses = models.PositiveSmallIntegerField(default=0)  # workers that died under it, since then
     wake_at = models.DateTimeField(null=True)  # when its timer, backoff or deadline acts
     queued_at = models.DateTimeField(null=True)

@@ -158,9 +158,9 @@ def steps_of(actor: Actor, run: WorkflowRun) -> list[StepRun]:
     """
     rows = {
         step.step_id: step
-        for step in StepRun.objects.filter(run=run).defer(*LARGE).annotate(
-            input_size=Bytes(F("input")), output_size=Bytes(F("output"))
-        )
+        for step in StepRun.objects.filter(run=run)
+        .defer(*LARGE)
+        .annotate(input_size=Bytes(F("input")), output_size=Bytes(F("output")))
     }
     plan = plan_of(run)
     order = [plan.ids[i] for i in plan.topological()] if plan is not None else sorted(rows)

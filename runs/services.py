@@ -23,7 +23,12 @@ from runs.store.plans import compiled, plans_of
 from staterail.core import tracing
 from staterail.core.actor import Actor
 from staterail.core.errors import (
-    Conflict, IdempotencyConflict, NotFound, PayloadTooLarge, Unavailable, ValidationFailed,
+    Conflict,
+    IdempotencyConflict,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+    ValidationFailed,
 )  # fmt: skip
 from staterail.core.ids import uuid7
 from staterail.core.permissions import require
@@ -201,9 +206,7 @@ def retry_run(*, actor: Actor, run_id: UUID, corr_id: str | None = None) -> None
     _command(actor, run_id, RetryRun(corr_id, actor.name))
 
 
-def retry_step(
-    *, actor: Actor, run_id: UUID, step_id: str, input: JSON = UNSET, corr_id: str | None = None
-) -> None:
+def retry_step(*, actor: Actor, run_id: UUID, step_id: str, input: JSON = UNSET, corr_id: str | None = None) -> None:
     """Queue a failed step again, with `input` in place of its resolved config where it is given.
 
     Raises IllegalTransition unless the step failed and nothing that follows it is open.
@@ -229,9 +232,7 @@ def decide_approval(
     _command(actor, run_id, stimulus, permission="runs.decide_approval")
 
 
-def _command(
-    actor: Actor, run_id: UUID, stimulus: Any, *, permission: str = "workflows.operate_workflow"
-) -> None:
+def _command(actor: Actor, run_id: UUID, stimulus: Any, *, permission: str = "workflows.operate_workflow") -> None:
     """Decide and store, again while others win the race for the run's revision."""
     current = store.current()
     for _ in range(RACES):

@@ -93,8 +93,10 @@ async def _refuse(send: Send, status: int, code: bytes, detail: bytes) -> None:
         code.replace(b"_", b" ").capitalize(), status, detail, code,
     )  # fmt: skip
     headers = [
-        (b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close"),
-    ]  # fmt: skip
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -17,7 +17,9 @@ env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATERAIL_DATA = Path(env.str("STATERAIL_DATA", "") or BASE_DIR / ".staterail").expanduser().resolve()
 STATERAIL_PORT = env.int("STATERAIL_PORT", 8000)
-STATERAIL_HTTP_ALLOW = env.list("STATERAIL_HTTP_ALLOW", [])  # host:port or CIDR that HttpCall may reach although private
+STATERAIL_HTTP_ALLOW = env.list(
+    "STATERAIL_HTTP_ALLOW", []
+)  # host:port or CIDR that HttpCall may reach although private
 STATERAIL_THREADS = env.int("STATERAIL_THREADS", 32)  # of the executor pool
 STATERAIL_SCRIPT_PROCESSES = env.int("STATERAIL_SCRIPT_PROCESSES", 0)  # 0: one for each core
 DATABASE_URL = env.str("DATABASE_URL", "")
@@ -92,7 +94,7 @@ SQLITE: dict[str, Any] = {
             "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=4000"
         ),
     },
-    "TEST": {"NAME": env.str("STATERAIL_TEST_SQLITE", "") or None},
+    "TEST": {"NAME": str(STATERAIL_DATA / "test.sqlite3")},  # a file: threads share it, as in life
 }
 DATABASES = {"default": SQLITE if EMBEDDED else dict(dj_database_url.parse(DATABASE_URL, conn_max_age=600))}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -139,6 +141,8 @@ USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = STATERAIL_DATA / "static"
 WHITENOISE_USE_FINDERS = EMBEDDED  # no collectstatic before `manage.py up`
+if EMBEDDED:
+    STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns of a folder that is not there
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["staterail.accounts.rest.authentication.TokenOrSession"],

@@ -20,7 +20,9 @@ def hold(folder: Path) -> IO[str]:
         file.seek(0)
         pid = file.read().strip() or "unknown"
         file.close()
-        raise Taken(f"StateRail is running on {folder} already (process {pid}): stop it, or give another --data.") from None
+        raise Taken(
+            f"StateRail is running on {folder} already (process {pid}): stop it, or give another --data."
+        ) from None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

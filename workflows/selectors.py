@@ -79,7 +79,5 @@ def _numbered(found: QuerySet[Workflow]) -> QuerySet[Workflow]:
     versions = WorkflowVersion.objects.filter(workflow=OuterRef("pk"))
     return found.annotate(
         draft_number=Subquery(versions.filter(published_at=None).values("version")[:1]),
-        latest_number=Subquery(
-            versions.exclude(published_at=None).order_by(F("version").desc()).values("version")[:1]
-        ),
+        latest_number=Subquery(versions.exclude(published_at=None).order_by(F("version").desc()).values("version")[:1]),
     )

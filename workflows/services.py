@@ -130,7 +130,9 @@ def archive(*, actor: Actor, workflow: Workflow, archived: bool = True) -> Workf
     return workflow
 
 
-def deploy(*, actor: Actor, slug: str, name: str, definition: JSON, description: str = "") -> tuple[WorkflowVersion, bool]:
+def deploy(
+    *, actor: Actor, slug: str, name: str, definition: JSON, description: str = ""
+) -> tuple[WorkflowVersion, bool]:
     """Create or update the workflow of this slug and publish `definition`: (version, whether anything changed)."""
     with transaction.atomic():
         workflow = Workflow.objects.filter(tenant_id=actor.tenant_id, slug=slug).first()

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -60,8 +60,9 @@ class HttpExecutor:
             config = parse_config(call.config)
             hop = self._first_hop(call, config)
             with watching(Watch(DEFAULT_TIMEOUT if call.timeout is None else call.timeout, call.cancelled)):
-                for _ in range(MAX_HOPS + 1):
-                    response = self._send(hop)
+                for hops in range(MAX_HOPS + 1):
+                    with _as_redirect() if hops else nullcontext():
+                        response = self._send(hop)
                     try:
                         location = response.headers.get("location")
                         if not (config.follow_redirects and response.status_code in REDIRECTS and location):

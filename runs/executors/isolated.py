@@ -4,6 +4,7 @@ The child gets its call over a private pipe (never by arguments or environment) 
 length-prefixed JSON frames on another: what it prints is only log, it cannot forge a result by it.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -40,7 +41,7 @@ class _Child:
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
         try:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own child
                 [sys.executable, "-m", "runs.executors.child", str(to_child), str(from_child)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 pass_fds=(to_child, from_child), start_new_session=True,
@@ -65,7 +66,9 @@ class _Child:
         while sources:
             now = time.monotonic()
             if deadline is not None and now >= deadline:
-                raise StepFailure("timeout", f"No result within {call.timeout:g} s: the child was killed.", retryable=True)
+                raise StepFailure(
+                    "timeout", f"No result within {call.timeout:g} s: the child was killed.", retryable=True
+                )
             if call.cancelled.is_set() and told is None:
                 told = now
                 self._signal(signal.SIGTERM)
@@ -139,10 +142,8 @@ class _Child:
         return f"signal {-code}" if code < 0 else f"exit status {code}"
 
     def _signal(self, number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
 
     def kill(self) -> None:
         """Nothing of the child's group is left after this."""

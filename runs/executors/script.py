@@ -48,7 +48,10 @@ class ScriptExecutor:
         """Raises StepFailure: `script_error`, `script_timeout` (retryable) or `script_memory`."""
         source, args, seconds, memory = _config(call.config)
         limits = monty.ResourceLimits(
-            max_feed_duration_secs=seconds, max_memory=memory, max_recursion_depth=MAX_RECURSION, max_total_sleep_secs=seconds
+            max_feed_duration_secs=seconds,
+            max_memory=memory,
+            max_recursion_depth=MAX_RECURSION,
+            max_total_sleep_secs=seconds,
         )
         printed = _Printed(call)
         try:
@@ -72,7 +75,9 @@ class ScriptExecutor:
             text = session.feed_run(CALL, inputs={"args": args}, print_callback=printed)
             return loads(text, max_depth=200)
         except StrictJSONError as error:
-            raise StepFailure("script_error", f"What main returned cannot be kept: {error.message}", retryable=False) from None
+            raise StepFailure(
+                "script_error", f"What main returned cannot be kept: {error.message}", retryable=False
+            ) from None
         except monty.MontyRuntimeError as error:
             if isinstance(error.exception(), NameError) and "'main'" in str(error) and len(error.traceback()) <= 1:
                 raise StepFailure("script_error", "The script defines no main(args).", retryable=False) from None
@@ -141,7 +146,9 @@ def _config(config: JSON) -> tuple[str, JSON, float, int]:
         for name in (match.group(1) or match.group(2) or "").split(","):
             root = name.strip().split(" ")[0].split(".")[0]
             if root and root not in ALLOWED:
-                raise StepFailure("script_error", f"ImportError: a script cannot import {root[:60]!r}.", retryable=False)
+                raise StepFailure(
+                    "script_error", f"ImportError: a script cannot import {root[:60]!r}.", retryable=False
+                )
     return source, config.get("args"), max(limit.total_seconds(), 0.001), memory * 1024 * 1024
 
 

@@ -138,7 +138,8 @@ def make_ready(draft: Draft, i: int) -> None:
 def _at_breaker(draft: Draft, i: int, until: datetime | None) -> None:
     """Wait until the breaker's time; where it was not asked yet, stay ready: the owner asks and comes again."""
     known, breaker = draft.step(i), draft.plan.steps[i].circuit_breaker
-    assert known is not None and breaker is not None
+    assert known is not None
+    assert breaker is not None
     if until is None:
         if known.reason is Reason.BACKOFF:
             make_ready(draft, i)
@@ -179,9 +180,7 @@ def on_failed(draft: Draft, stimulus: Failed) -> None:
         retry_or_fail(draft, stimulus.step, stimulus.error, stimulus.draw, stimulus.retry_after)
 
 
-def retry_or_fail(
-    draft: Draft, i: int, error: dict[str, JSON], draw: float, retry_after: float | None = None
-) -> None:
+def retry_or_fail(draft: Draft, i: int, error: dict[str, JSON], draw: float, retry_after: float | None = None) -> None:
     """Queue the next attempt while the budget lasts, else fail the step."""
     row, policy = draft.row(i), draft.plan.steps[i].retry
     again = row.tries < policy.max_attempts and policy.retries(error["code"], bool(error.get("retryable")))
@@ -195,9 +194,7 @@ def retry_or_fail(
     _again(draft, i, error, Reason.BACKOFF, delay, ceiling)
 
 
-def _again(
-    draft: Draft, i: int, error: dict[str, JSON], reason: Reason, delay: timedelta, ceiling: timedelta
-) -> None:
+def _again(draft: Draft, i: int, error: dict[str, JSON], reason: Reason, delay: timedelta, ceiling: timedelta) -> None:
     """running → queued: the next attempt, after `delay`."""
     row, due = draft.row(i), draft.now + delay
     row.error = error

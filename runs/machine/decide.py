@@ -9,11 +9,23 @@ from runs.machine.decision import Decision
 from runs.machine.draft import Draft
 from runs.machine.routing import end_if_done
 from runs.machine.snapshot import Snapshot
-from runs.machine.stimuli import (
-    BreakerClosed, Cancel, Due, EngineError, Failed, Lost, ManualTransition, PutBack, RetryRun, RetryStep, Start,
-    StartReady, Stimulus, Succeeded,
-)  # fmt: skip
 from runs.machine.states import Reason, StepState
+from runs.machine.stimuli import (
+    BreakerClosed,
+    Cancel,
+    Due,
+    EngineError,
+    Failed,
+    Lost,
+    ManualTransition,
+    PutBack,
+    RetryRun,
+    RetryStep,
+    Start,
+    StartReady,
+    Stimulus,
+    Succeeded,
+)  # fmt: skip
 
 
 def decide(run: Snapshot, stimulus: Stimulus, now: datetime) -> Decision:

@@ -68,9 +68,7 @@ def fail(
         row.state = before
     else:
         told = [edge.told_other for edge in draft.plan.outgoing[i]]
-    row = draft.change_step(
-        i, StepState.FAILED, reason, {"error": error, "duration_ms": duration, "resolved": told}
-    )
+    row = draft.change_step(i, StepState.FAILED, reason, {"error": error, "duration_ms": duration, "resolved": told})
     row.completed_at, row.taken = draft.now, taken
     row.set_output(None)
     if routed and not taken:

@@ -40,7 +40,9 @@ class StepRow:
         self.queued_at: datetime | None = None
         self.started_at: datetime | None = None
         self.completed_at: datetime | None = None
-        self.input: str | None = None  # resolved config, secrets masked; not loaded by a reactor unless given by retry_step
+        self.input: str | None = (
+            None  # resolved config, secrets masked; not loaded by a reactor unless given by retry_step
+        )
         self.override = False
         self.output: str | None = None
         self.error: dict[str, JSON] | None = None
@@ -128,7 +130,19 @@ class Snapshot:
     `steps` has the steps that ever left `idle`, by their position in the plan.
     """
 
-    __slots__ = ("head", "plan", "run", "steps", "resolved", "taken", "queued", "running", "faults", "_input", "_metadata")
+    __slots__ = (
+        "head",
+        "plan",
+        "run",
+        "steps",
+        "resolved",
+        "taken",
+        "queued",
+        "running",
+        "faults",
+        "_input",
+        "_metadata",
+    )
 
     def __init__(self, head: RunHead, plan: Plan, run: RunRow, steps: dict[int, StepRow] | None = None) -> None:
         self.head, self.plan, self.run = head, plan, run

@@ -30,7 +30,9 @@ class Gates:
     def __init__(self) -> None:
         self.of_run: dict[UUID, Verdicts] = {}
         self._values: dict[UUID, dict[str, str]] = {}
-        self._admitted: set[tuple[UUID, int]] = set()  # let through, and not started yet: a probe is not asked for twice
+        self._admitted: set[tuple[UUID, int]] = (
+            set()
+        )  # let through, and not started yet: a probe is not asked for twice
 
     def ask(self, snapshots: Sequence[Snapshot], now: datetime) -> "Gates":
         """Find out what this batch needs; the answers stand until the next call."""
@@ -101,8 +103,7 @@ class Gates:
             elif isinstance(outcome, Failed) and breakers.is_failure(str(outcome.error.get("code"))):
                 breakers.record_failure(tenant_id, policy, now)
             elif breakers.record_success(tenant_id, policy):
-                for run_id, step_id in wake_waiting(tenant_id, policy.key, mine):
-                    yield run_id, step_id
+                yield from wake_waiting(tenant_id, policy.key, mine)
 
 
 def _late(outcome: Stimulus, attempt: int) -> bool:

@@ -281,7 +281,10 @@ class Reactor(threading.Thread):
         if not self.stopping.is_set():
             stimuli.append(
                 StartReady(
-                    room, self.worker, gates.secret_names(snapshot.head.tenant_id), gates.of_run.get(snapshot.head.id, {})
+                    room,
+                    self.worker,
+                    gates.secret_names(snapshot.head.tenant_id),
+                    gates.of_run.get(snapshot.head.id, {}),
                 )
             )
         try:
@@ -389,7 +392,9 @@ class Reactor(threading.Thread):
         for run in self.owned.values():
             for key, job in list(run.jobs.items()):
                 if job.told_at is not None and job.told_at < since and not job.given_up:
-                    logger.warning("step %s of run %s ignores its end: its thread is given up", job.call.step_id, run.id)
+                    logger.warning(
+                        "step %s of run %s ignores its end: its thread is given up", job.call.step_id, run.id
+                    )
                     self.pool.give_up(job)
                     del run.jobs[key]
         if self.pool.given_up >= MAX_GIVEN_UP:
@@ -444,5 +449,3 @@ class Reactor(threading.Thread):
                 self._release(run, datetime.now(UTC) - timedelta(seconds=1))
         except (DatabaseError, InterfaceError) as error:
             logger.warning("the database failed at the end; the leases run out by themselves: %s", error)
-
-

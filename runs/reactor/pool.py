@@ -53,7 +53,9 @@ class Result:
 class Pool:
     """At most `size` attempts at a time. Only the reactor's thread calls its methods."""
 
-    def __init__(self, size: int, inbox: "SimpleQueue[Any]", executors: Mapping[str, Executor], alone: Executor) -> None:
+    def __init__(
+        self, size: int, inbox: "SimpleQueue[Any]", executors: Mapping[str, Executor], alone: Executor
+    ) -> None:
         self.size, self.in_flight, self.given_up = size, 0, 0
         self._inbox, self._executors, self._alone = inbox, executors, alone
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -146,8 +148,6 @@ def _failed(
         error.pop("details", None)
     # jitter spreads retries; it is no secret
     return Failed(job.step, job.call.attempt, error, draw=random.random(), retry_after=retry_after)  # noqa: S311
-
-
 
 
 def _redacted(call: Call) -> list[LogLine]:

@@ -14,14 +14,31 @@ from runs.machine.states import RunState
 from runs.models import WorkflowRun
 from runs.rest.answers import item_index_is_null, run_answer, runs_answer, step_answer
 from runs.rest.serializers import (
-    ApprovalAnswer, Batch, Cancellation, EventAnswer, LogLineAnswer, NewRun, Nothing, RunAnswer, RunDetailAnswer,
-    StepRetry, StepRunAnswer, Transition,
+    ApprovalAnswer,
+    Batch,
+    Cancellation,
+    EventAnswer,
+    LogLineAnswer,
+    NewRun,
+    Nothing,
+    RunAnswer,
+    RunDetailAnswer,
+    StepRetry,
+    StepRunAnswer,
+    Transition,
 )  # fmt: skip
 from staterail.accounts.idempotency import read_key
 from staterail.accounts.rest.commands import actor_of, carry_out
 from staterail.core import tracing
 from staterail.core.pagination import (
-    page, read_choices, read_int, read_limit, read_search, read_time, read_uuid, refuse_unknown_params,
+    page,
+    read_choices,
+    read_int,
+    read_limit,
+    read_search,
+    read_time,
+    read_uuid,
+    refuse_unknown_params,
 )  # fmt: skip
 from workflows.selectors import workflow_of
 

@@ -100,5 +100,3 @@ class Store(Protocol):
 
     def next_wake(self) -> datetime | None:
         """When the next run is due for a claim, if any is."""
-
-

@@ -38,7 +38,8 @@ class ReferenceStore:
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
         columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
         runs = {
-            run["id"]: run for run in WorkflowRun.objects.filter(id__in=list(run_ids)).values(*columns, "version__version")
+            run["id"]: run
+            for run in WorkflowRun.objects.filter(id__in=list(run_ids)).values(*columns, "version__version")
         }
         steps: dict[UUID, list[dict[str, Any]]] = {id: [] for id in runs}
         for row in StepRun.objects.filter(run_id__in=list(runs)).values("run_id", "step_id", *STEP_COLUMNS):
@@ -63,9 +64,7 @@ class ReferenceStore:
             values |= {"lease_owner": None, "wake_at": write.wake_at}
         if write.new is not None:
             if write.new.idempotency_key is not None:
-                same = WorkflowRun.objects.filter(
-                    tenant_id=head.tenant_id, idempotency_key=write.new.idempotency_key
-                )
+                same = WorkflowRun.objects.filter(tenant_id=head.tenant_id, idempotency_key=write.new.idempotency_key)
                 if same.exists():
                     return False
             WorkflowRun.objects.create(**self._new(write), **{"wake_at": self.now(), **values})

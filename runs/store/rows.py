@@ -1,7 +1,6 @@
 """Rows of the tables <-> rows of a snapshot, the same for every store."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -72,13 +71,18 @@ def _parsed(text: str | None) -> JSON:
 
 
 def loaded(
-    run: Mapping[str, Any], steps: Iterable[Mapping[str, Any]], plan_of: Callable[[UUID], Plan | BrokenDefinition | None]
+    run: Mapping[str, Any],
+    steps: Iterable[Mapping[str, Any]],
+    plan_of: Callable[[UUID], Plan | BrokenDefinition | None],
 ) -> Loaded:
     """A snapshot out of rows; `broken` where the definition or a row cannot be read."""
     steps, broken = list(steps), None
     plan = compiled(_parsed(run["definition"])) if run["definition"] is not None else plan_of(run["version_id"])
     if not isinstance(plan, Plan):
-        broken, plan = f"The definition cannot be read: {plan or 'it is gone'}", bare_plan([s["step_id"] for s in steps])
+        broken, plan = (
+            f"The definition cannot be read: {plan or 'it is gone'}",
+            bare_plan([s["step_id"] for s in steps]),
+        )
     head = RunHead(
         id=run["id"], tenant_id=run["tenant_id"], workflow_id=run["workflow_id"], version_id=run["version_id"],
         version=run["version"], input=run["input"], metadata=run["metadata"], trace_id=run["trace_id"],
@@ -101,4 +105,3 @@ def _readable(run: Mapping[str, Any]) -> RunRow:
     row.state = RunState(run["state"]) if run["state"] in set(RunState) else RunState.RUNNING
     row.generation, row.seq, row.revision = run["generation"], run["seq"], run["revision"]
     return row
-

@@ -71,7 +71,8 @@ class SqliteStore:
         due = "wake_at <= ? AND (lease_owner IS NULL OR lease_owner <> ?)"
         with connection.cursor() as cursor:
             raw = _raw(cursor)
-            if raw.execute(f"SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT 1", (_ts(now), owner.hex)).fetchone() is None:  # noqa: S608
+            look = f"SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT 1"  # noqa: S608
+            if raw.execute(look, (_ts(now), owner.hex)).fetchone() is None:
                 return []  # the common answer of a poll costs no write transaction
             with transaction.atomic():
                 rows = raw.execute(
@@ -103,7 +104,9 @@ class SqliteStore:
         ).fetchall()
         steps: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
-            steps.setdefault(row[0], []).append(_times(dict(zip(("run_id", "step_id", *STEP_COLUMNS), row, strict=True))))
+            steps.setdefault(row[0], []).append(
+                _times(dict(zip(("run_id", "step_id", *STEP_COLUMNS), row, strict=True)))
+            )
         known = [_times(dict(zip((*columns, "version"), row, strict=True))) for row in runs]
         plans = plans_of({UUID(run["version_id"]) for run in known if run["definition"] is None})
         found: dict[UUID, Loaded] = {}
@@ -211,8 +214,10 @@ def _cached(value: datetime | None, times: dict[datetime | None, str | None]) ->
     return text
 
 
-def _when(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+def _when(value: datetime | str | None) -> datetime | None:
+    """A column's time comes as a naive datetime (Django's converter), an expression's as its text."""
+    found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return None if found is None else found.replace(tzinfo=UTC)
 
 
 def _times(row: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +278,15 @@ def _event_rows(write: Write, times: dict[datetime | None, str | None], into: li
 
 def _log_rows(tenant_id: UUID, run_id: UUID, batch: LogBatch) -> list[Row]:
     return [
-        (tenant_id.hex, run_id.hex, batch.step_id, batch.attempt, batch.first + n, _ts(line.ts), line.level, line.message)
+        (
+            tenant_id.hex,
+            run_id.hex,
+            batch.step_id,
+            batch.attempt,
+            batch.first + n,
+            _ts(line.ts),
+            line.level,
+            line.message,
+        )
         for n, line in enumerate(batch.lines)
     ]
-

@@ -17,7 +17,10 @@ class Unreadable(Exception):
 
 
 def encrypt(plaintext: str, aad: bytes) -> tuple[str, bytes]:
-    """(key id, nonce and ciphertext), under the newest key. `aad` binds it to its row."""
+    """(key id, nonce and ciphertext), under the newest key. `aad` binds it to its row.
+
+    Raises ImproperlyConfigured where there is no key.
+    """
     ring = _ring(settings.STATERAIL_SECRET_KEYS)
     if not ring:
         raise ImproperlyConfigured("STATERAIL_SECRET_KEYS is empty: there is no key to store secrets with.")
@@ -27,7 +30,7 @@ def encrypt(plaintext: str, aad: bytes) -> tuple[str, bytes]:
 
 
 def decrypt(key_id: str, ciphertext: bytes, aad: bytes) -> str:
-    """Raises Unreadable."""
+    """The plaintext. Raises Unreadable for a key that is not on the ring, another row's `aad`, or changed bytes."""
     key = _ring(settings.STATERAIL_SECRET_KEYS).get(key_id)
     if key is None:
         raise Unreadable(f"The key {key_id} is not on the ring (STATERAIL_SECRET_KEYS).")
@@ -40,5 +43,6 @@ def decrypt(key_id: str, ciphertext: bytes, aad: bytes) -> str:
 
 @cache
 def _ring(text: str) -> dict[str, bytes]:
-    keys = [hashlib.sha256(b"staterail.secrets.v1:" + part.strip().encode()).digest() for part in text.split(",") if part.strip()]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    keys = [hashlib.sha256(b"staterail.secrets.v1:" + part.encode()).digest() for part in parts]
     return {hashlib.sha256(key).hexdigest()[:16]: key for key in keys}

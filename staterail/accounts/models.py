@@ -104,9 +104,7 @@ class IdempotencyRecord(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["tenant", "operation", "key"], name="one_answer_per_key")
-        ]
+        constraints = [models.UniqueConstraint(fields=["tenant", "operation", "key"], name="one_answer_per_key")]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.key}"

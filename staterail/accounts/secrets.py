@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from staterail.accounts import keyring
 from staterail.accounts.models import Secret
@@ -13,7 +13,7 @@ from staterail.core.actor import Actor
 from staterail.core.errors import ValidationFailed
 from staterail.core.permissions import require
 
-NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # what `${secrets.NAME}` can name
 MAX_BYTES = 64 * 1024
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,21 @@ def secret_values(tenant_id: UUID, names: Iterable[str]) -> dict[str, str]:
 def set_secret(*, actor: Actor, name: str, value: str) -> Secret:
     """Store a value under a name, in place of an older one. Raises Forbidden, ValidationFailed."""
     require(actor, "accounts.change_secret")
-    if not NAME.match(name):
+    if NAME.fullmatch(name) is None:
         raise ValidationFailed("A secret's name has letters, digits and _, 64 at most, and no digit first.")
-    if not value or len(value.encode()) > MAX_BYTES:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValidationFailed("A secret is UTF-8 text.") from None
+    if not 1 <= size <= MAX_BYTES:
         raise ValidationFailed("A secret has 1 to 65,536 bytes.")
+    try:
+        return _store(actor, name, value)
+    except IntegrityError:  # another call stored the first version just now: there is a row to lock
+        return _store(actor, name, value)
+
+
+def _store(actor: Actor, name: str, value: str) -> Secret:
     with transaction.atomic():
         secret = Secret.objects.select_for_update().filter(tenant_id=actor.tenant_id, name=name).first()
         if secret is None:

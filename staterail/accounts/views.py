@@ -6,9 +6,11 @@ from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from staterail.accounts import throttle
@@ -42,16 +44,18 @@ class Login(LoginView):
 
 
 @never_cache
+@sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
 def login_once(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """A one-time link. GET shows a page and uses nothing up: mail scanners follow links too."""
-    user = user_of_link(uid, token)
-    if user is None:
-        return render(request, "accounts/link_over.html", status=404)
-    form = FirstPassword(user, request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        if form.cleaned_data["new_password1"]:
-            form.save()
-        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-        return redirect("home")
+    with transaction.atomic():
+        user = user_of_link(uid, token, lock=request.method == "POST")
+        if user is None:
+            return render(request, "accounts/link_over.html", status=404)
+        form = FirstPassword(user, request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            if form.cleaned_data["new_password1"]:
+                form.save()
+            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+            return redirect("home")
     return render(request, "accounts/login_once.html", {"form": form, "person": user})

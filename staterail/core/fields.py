@@ -63,7 +63,9 @@ class ClosedSerializer(serializers.Serializer[Any]):
         if unknown:
             known = ", ".join(self.fields) or "none"
             message = f"This key is not known here; there are {known}."
-            raise serializers.ValidationError({key[:100]: [serializers.ErrorDetail(message, "unknown_key")] for key in unknown})
+            raise serializers.ValidationError(
+                {key[:100]: [serializers.ErrorDetail(message, "unknown_key")] for key in unknown}
+            )
         return super().to_internal_value(data)
 
     @classmethod

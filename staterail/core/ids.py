@@ -15,9 +15,7 @@ def uuid7() -> UUID:
     """A new id: 48 bits of Unix milliseconds, then 74 random bits."""
     random = int.from_bytes(os.urandom(10), "big")
     millis = time.time_ns() // 1_000_000
-    return UUID(
-        int=(millis << 80) | _VERSION_AND_VARIANT | (random & _RAND_A_MASK) | (random & _RAND_B_MASK)
-    )
+    return UUID(int=(millis << 80) | _VERSION_AND_VARIANT | (random & _RAND_A_MASK) | (random & _RAND_B_MASK))
 
 
 def derived_uuid7(parent: UUID, name: str) -> UUID:

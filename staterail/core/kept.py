@@ -1,5 +1,6 @@
 """Random values that embedded mode makes at first use and keeps in its data folder."""
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -17,8 +18,6 @@ def kept(folder: Path, name: str) -> str:
         with tempfile.NamedTemporaryFile("w", dir=folder) as made:  # mode 0600
             made.write(secrets.token_urlsafe(48))
             made.flush()
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.link(made.name, path)
-            except FileExistsError:
-                pass
     return path.read_text().strip()

@@ -13,7 +13,8 @@ MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; worker-src 'self'; img-src 'self' data:;"
-    " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+    " font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'; object-src 'none'"
 )
 CSP = _CSP.format(styles="")
 CSP_DOCS = _CSP.format(styles=" 'unsafe-inline'")  # Swagger UI sets styles inline; scripts stay ours

@@ -14,7 +14,14 @@ from rest_framework.response import Response
 
 from staterail.core import strict_json
 from staterail.core.errors import (
-    Forbidden, NotFound, PayloadTooLarge, Problem, RateLimited, StateRailError, Unauthenticated, Unavailable,
+    Forbidden,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    RateLimited,
+    StateRailError,
+    Unauthenticated,
+    Unavailable,
     ValidationFailed,
 )  # fmt: skip
 
@@ -156,5 +163,3 @@ def unavailable(request: HttpRequest) -> HttpResponse:
     answer = _plain(request, 503, Unavailable.code, str(Unavailable()))
     answer["Retry-After"] = "1"
     return answer
-
-

@@ -80,11 +80,11 @@ def _decoded(data: bytes | str) -> str:
 def _depth(text: str) -> int:
     depth = deepest = 0
     for match in _BRACKETS.finditer(text):
-        token = match.group()
-        if token in "[{":
+        bracket = match.group()
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif token in "]}":
+        elif bracket in "]}":
             depth -= 1
     return deepest
 

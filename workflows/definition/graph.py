@@ -94,9 +94,7 @@ class Certainty:
     masks by position: the relations of 5,000 steps and 20,000 transitions take some milliseconds.
     """
 
-    def __init__(
-        self, order: Sequence[str], edges: Iterable[tuple[str, str, bool]], joins: dict[str, str]
-    ) -> None:
+    def __init__(self, order: Sequence[str], edges: Iterable[tuple[str, str, bool]], joins: dict[str, str]) -> None:
         """`order` is topological; an edge is (source, target, whether it is an unconditional success)."""
         self._bit = {id: 1 << n for n, id in enumerate(order)}
         incoming: dict[str, list[tuple[str, bool]]] = {id: [] for id in order}

@@ -13,7 +13,9 @@ Path = tuple[str | int, ...]
 SECRETS = frozenset({"HttpCall", "Task"})  # kinds whose config may read secrets
 
 
-def check_graph(document: dict[str, JSON], known: dict[str, int], named: Sequence[tuple[int, str]], found: Problems) -> None:
+def check_graph(
+    document: dict[str, JSON], known: dict[str, int], named: Sequence[tuple[int, str]], found: Problems
+) -> None:
     """`known`: positions by step id; `named`: (position, id) of the transitions between steps that exist."""
     steps, transitions = document.get("steps"), document.get("transitions", [])
     if not isinstance(steps, list) or not isinstance(transitions, list):
@@ -29,7 +31,9 @@ def check_graph(document: dict[str, JSON], known: dict[str, int], named: Sequenc
     for id, n in known.items():
         found.step_id = id
         kind = steps[n].get("kind")
-        for path, expression in _compiled(steps[n].get("config"), ("steps", n, "config"), known, kind in SECRETS, found):
+        for path, expression in _compiled(
+            steps[n].get("config"), ("steps", n, "config"), known, kind in SECRETS, found
+        ):
             for step in _unguarded(expression):
                 if certainty is not None and not certainty.before(id, step):
                     _warn_maybe(found, path, step)

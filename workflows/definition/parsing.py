@@ -60,7 +60,8 @@ def _retry(document: Mapping[str, JSON]) -> RetryPolicy:
     errors = document.get("errors")
     return RetryPolicy(
         max_attempts=document.get("max_attempts", default.max_attempts),
-        initial_interval=_duration(document, "initial_interval") or _zero(document, "initial_interval", default.initial_interval),
+        initial_interval=_duration(document, "initial_interval")
+        or _zero(document, "initial_interval", default.initial_interval),
         backoff_coefficient=float(document.get("backoff_coefficient", default.backoff_coefficient)),
         max_interval=_duration(document, "max_interval") or _zero(document, "max_interval", default.max_interval),
         jitter=document.get("jitter", default.jitter),

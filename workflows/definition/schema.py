@@ -8,7 +8,7 @@ JSON = Any
 
 
 def json_schema() -> dict[str, JSON]:
-    """JSON Schema 2020-12. Strings of a config may be templates, so a config's values are loose where they are strings."""
+    """JSON Schema 2020-12. Strings of a config may be templates: its values are loose where they are strings."""
     step = STEP.schema()
     step["properties"] |= {
         "retry": RETRY.schema(), "circuit_breaker": BREAKER.schema(), "position": POSITION.schema(),

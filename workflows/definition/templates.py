@@ -20,7 +20,9 @@ class Template:
 
     __slots__ = ("references", "secrets", "constant", "_value", "_render")
 
-    def __init__(self, value: JSON, expressions: list[Expression], render: Callable[[Mapping[str, JSON]], JSON]) -> None:
+    def __init__(
+        self, value: JSON, expressions: list[Expression], render: Callable[[Mapping[str, JSON]], JSON]
+    ) -> None:
         self.references = frozenset[str]().union(*(e.references for e in expressions))
         self.secrets = frozenset(name.partition(".")[2] for name in self.references if name.startswith("secrets."))
         self.constant = not expressions

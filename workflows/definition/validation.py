@@ -278,7 +278,9 @@ def check_values(schema: dict[str, JSON], value: JSON, root: str) -> list[dict[s
     problems = []
     try:
         for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
-            code = {"required": "missing_key", "additionalProperties": "unknown_key"}.get(str(error.validator), "bad_value")
+            code = {"required": "missing_key", "additionalProperties": "unknown_key"}.get(
+                str(error.validator), "bad_value"
+            )
             path = root + pointer(list(error.absolute_path))
             problems.append({"severity": "error", "code": code, "path": path, "message": error.message[:200]})
             if len(problems) >= 100:

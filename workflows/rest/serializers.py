@@ -4,7 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from staterail.core.fields import AnyJSONField, ClosedSerializer, StrictBooleanField, StrictCharField, StrictIntegerField
+from staterail.core.fields import (
+    AnyJSONField,
+    ClosedSerializer,
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+)
 from workflows.definition.parsing import BrokenDefinition, load
 from workflows.models import Workflow, WorkflowVersion
 from workflows.services import problems_of
@@ -52,7 +58,9 @@ class ProblemsAnswer(serializers.Serializer[Any]):
 
 
 class WorkflowAnswer(serializers.ModelSerializer[Workflow]):
-    draft = serializers.IntegerField(source="draft_number", allow_null=True, help_text="number of the unpublished version")
+    draft = serializers.IntegerField(
+        source="draft_number", allow_null=True, help_text="number of the unpublished version"
+    )
     latest_version = serializers.IntegerField(
         source="latest_number", allow_null=True, help_text="number of the newest published version"
     )

@@ -14,7 +14,14 @@ from workflows import selectors, services
 from workflows.definition.schema import json_schema
 from workflows.models import Workflow
 from workflows.rest.serializers import (
-    Archival, DefinitionBody, NewDraft, NewWorkflow, ProblemsAnswer, Publication, VersionAnswer, WorkflowAnswer,
+    Archival,
+    DefinitionBody,
+    NewDraft,
+    NewWorkflow,
+    ProblemsAnswer,
+    Publication,
+    VersionAnswer,
+    WorkflowAnswer,
 )  # fmt: skip
 
 JSON = Any
@@ -140,6 +147,8 @@ class Validation(APIView):
 
 
 class DefinitionSchema(APIView):
-    @extend_schema(operation_id="definition_schema", summary="The JSON Schema of the definition language", responses=dict)
+    @extend_schema(
+        operation_id="definition_schema", summary="The JSON Schema of the definition language", responses=dict
+    )
     def get(self, request: Request) -> Response:
         return Response(json_schema())

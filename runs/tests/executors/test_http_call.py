@@ -4,6 +4,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -216,7 +217,8 @@ def test_a_zero_byte_in_a_text_is_replaced(execute: Execute) -> None:
 
 def test_a_self_signed_certificate_is_a_network_error(tmp_path: Path) -> None:
     with EffectsServer(tls=_self_signed(tmp_path)) as server:
-        error = failure(HttpExecutor(AllowList.parse([server.netloc])).execute, call({"url": server.url + "/ok"}))
+        with closing(HttpExecutor(AllowList.parse([server.netloc]))) as executor:
+            error = failure(executor.execute, call({"url": server.url + "/ok"}))
 
         assert (error.code, error.retryable) == ("network", True)
         assert server.calls == []
@@ -298,14 +300,13 @@ def test_three_hops_are_followed_and_no_fourth(server: EffectsServer, execute: E
 
 def test_secrets_do_not_follow_to_another_port(server: EffectsServer) -> None:
     headers = {"Authorization": "Bearer s", "Cookie": "a=b", "X-Api-Key": "k", "X-Odd": "has s3cret", "X-Plain": "p"}
-    with EffectsServer() as other:
-        executor = HttpExecutor(AllowList.parse([server.netloc, other.netloc]))
-        config = {"url": f"{server.url}/redirect", "headers": headers, "follow_redirects": True}
+    config = {"url": f"{server.url}/redirect", "headers": headers, "follow_redirects": True}
+    with EffectsServer() as other, closing(HttpExecutor(AllowList.parse([server.netloc, other.netloc]))) as executor:
 
-        away = executor.execute(
-            call(config | {"query": {"to": f"{other.url}/echo-headers"}}, secrets=("s3cret",))
-        )["body"]  # fmt: skip
-        home = executor.execute(call(config | {"query": {"to": "/echo-headers"}}, secrets=("s3cret",)))["body"]
+        def redirected(to: str) -> Any:
+            return executor.execute(call(config | {"query": {"to": to}}, secrets=("s3cret",)))["body"]
+
+        away, home = redirected(f"{other.url}/echo-headers"), redirected("/echo-headers")
 
     assert {"authorization", "cookie", "x-api-key", "x-odd"} & set(away) == set()
     assert (away["x-plain"], away["host"]) == ("p", other.netloc)
@@ -389,6 +390,10 @@ def test_a_config_of_wrong_types_is_an_expression_error(execute: Execute, config
 @pytest.mark.parametrize("config", [None, [], "x"])
 def test_a_config_that_is_no_object_is_an_expression_error(executor: HttpExecutor, config: Any) -> None:
     assert failure(executor.execute, call(config)).code == "expression_error"
+
+
+def test_a_body_that_may_not_be_there_is_not_taken_for_the_next_answer(execute: Execute) -> None:
+    assert [execute("/status?code=204")["body"], execute("/ok")["status"]] == [None, 200]
 
 
 def test_many_threads_share_the_executor(execute: Execute) -> None:

@@ -1,5 +1,6 @@
 """Random graphs, random outcomes, random commands: what holds for every run."""
 
+import contextlib
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -7,14 +8,32 @@ from hypothesis import strategies as st
 
 from runs.machine.states import StepState
 from runs.machine.stimuli import (
-    Cancel, Due, Lost, ManualTransition, PutBack, RetryRun, RetryStep, StartReady, Succeeded,
+    Cancel,
+    Due,
+    Lost,
+    ManualTransition,
+    PutBack,
+    RetryRun,
+    RetryStep,
+    StartReady,
+    Succeeded,
 )  # fmt: skip
 from runs.tests.machine.simulation import Simulation, definition, failed
 from staterail.core.errors import IllegalTransition
 
 ALL = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
-WHENS = [None, None, None, "true", "false", "input.n > 1", "input.missing.deep", "steps.s0.state == 'succeeded'", "input.n"]
+WHENS = [
+    None,
+    None,
+    None,
+    "true",
+    "false",
+    "input.n > 1",
+    "input.missing.deep",
+    "steps.s0.state == 'succeeded'",
+    "input.n",
+]
 
 
 @st.composite
@@ -30,8 +49,14 @@ def graphs(draw: st.DrawFn) -> dict[str, Any]:
             extra |= {"kind": "HumanApproval", "config": {"title": "t"}, "timeout": "1m"}
         else:
             if draw(st.booleans()):
-                extra["config"] = {"name": "core.echo", "args": {"x": draw(st.sampled_from(["${input.n}", "${input.no}"]))}}
-            extra["retry"] = {"max_attempts": draw(st.integers(1, 3)), "jitter": draw(st.sampled_from(["full", "none"]))}
+                extra["config"] = {
+                    "name": "core.echo",
+                    "args": {"x": draw(st.sampled_from(["${input.n}", "${input.no}"]))},
+                }
+            extra["retry"] = {
+                "max_attempts": draw(st.integers(1, 3)),
+                "jitter": draw(st.sampled_from(["full", "none"])),
+            }
         if draw(st.integers(0, 4)) == 0:
             extra["timeout"] = "2s"
         steps[f"s{i}"] = extra
@@ -124,14 +149,13 @@ def test_commands_at_any_time_keep_the_log_legal(graph: dict[str, Any], data: st
             st.sampled_from(
                 [
                     Cancel(f"c{n}", None, "me"), RetryRun(f"c{n}", "me"), RetryStep(step, None, f"c{n}", "me"),
-                    ManualTransition(step, "approve", "me", None, None, f"c{n}"), StartReady(2, "w"), StartReady(0, "w"),
+                    ManualTransition(step, "approve", "me", None, None, f"c{n}"),
+                    StartReady(2, "w"), StartReady(0, "w"),
                 ]
             )
         )  # fmt: skip
-        try:
+        with contextlib.suppress(IllegalTransition):
             run.tell(command)
-        except IllegalTransition:
-            pass
         run.check()
         if run.executing and data.draw(st.booleans()):
             i, attempt = next(iter(run.executing))

@@ -43,7 +43,8 @@ class TokenOrSession(BaseAuthentication):
     def _by_token(self, request: Request, header: str) -> Actor:
         scheme, _, token = header.partition(" ")
         address = request.META.get("REMOTE_ADDR", "")
-        actor = actor_of_token(token.strip()) if scheme.lower() == "bearer" and len(token) <= MAX_TOKEN else None
+        well_formed = scheme.lower() == "bearer" and len(token) <= MAX_TOKEN
+        actor = actor_of_token(token.strip() if well_formed else "")  # the same work, and time, for whatever is wrong
         if actor is None:
             throttle.tokens.check(address)
             throttle.tokens.add(address)

@@ -59,6 +59,9 @@ class PinnedTransport(httpx.BaseTransport):
         with _mapped_errors():
             response = self._send(request, target)
         assert isinstance(response.stream, Iterable)
+        if response.status in (204, 304) and _claims_body(response):
+            # The parser would take that body for the answer to the connection's next request.
+            response.extensions["network_stream"].close()
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response.stream))
 
     def close(self) -> None:
@@ -116,6 +119,12 @@ class _Body(httpx.SyncByteStream):
     def close(self) -> None:
         if hasattr(self._stream, "close"):
             self._stream.close()
+
+
+def _claims_body(response: httpcore.Response) -> bool:
+    headers = {name.lower(): value for name, value in response.headers}
+    length = b"0" if response.status == 304 else headers.get(b"content-length", b"0")
+    return length != b"0" or b"transfer-encoding" in headers
 
 
 def _resolve(resolver: Resolver, host: str, port: int) -> list[str]:

@@ -59,7 +59,9 @@ class Command(BaseCommand):
             raise SystemExit(130) from None
         run = WorkflowRun.objects.get(id=run_id)
         if run.error:
-            self.stderr.write(f"{run.error.get('step_id') or 'run'}: {run.error.get('code')}: {run.error.get('message')}")
+            self.stderr.write(
+                f"{run.error.get('step_id') or 'run'}: {run.error.get('code')}: {run.error.get('message')}"
+            )
         elif run.output is not None:
             self.stdout.write(json.dumps(run.output, indent=2, ensure_ascii=False))
         if status:

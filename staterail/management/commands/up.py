@@ -60,7 +60,9 @@ class Command(BaseCommand):
             self.stdout.write(f"  Log in, once:    {url}{login}\n  (then set a password there)\n")
         else:
             self.stdout.write("  Log in with your password, or print a new one-time link: manage.py login_link\n")
-        self.stdout.write(f"  API:             {url}/api/v1/docs\n  A token:         manage.py token --name me --role admin\n")
+        self.stdout.write(
+            f"  API:             {url}/api/v1/docs\n  A token:         manage.py token --name me --role admin\n"
+        )
         self.stdout.write("  Try it:          manage.py run hello-staterail --follow\n\n")
         sys.stdout.flush()
         if not no_browser:

@@ -18,12 +18,16 @@ class Command(BaseCommand):
     help = "Create or update workflows from YAML or JSON files and publish them: all of the files, or none."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one definition each; its name is the slug")
+        parser.add_argument(
+            "files", nargs="+", type=Path, metavar="FILE", help="one definition each; its name is the slug"
+        )
         parser.add_argument("--tenant", default="default", help="slug of the tenant (default: %(default)s)")
         parser.add_argument("--name", help="what people read; for a single file (default: from the slug)")
         parser.add_argument("--slug", help="for a single file (default: the file's name)")
 
-    def handle(self, *args: Any, files: list[Path], tenant: str, name: str | None, slug: str | None, **options: Any) -> None:
+    def handle(
+        self, *args: Any, files: list[Path], tenant: str, name: str | None, slug: str | None, **options: Any
+    ) -> None:
         if len(files) > 1 and (name or slug):
             raise CommandError("--name and --slug go with a single file.")
         actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "deploy")

@@ -26,11 +26,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, action: str, tenant: str, name: str = "", **options: Any) -> None:
         try:
-            found = tenant_by_name_or_new(tenant)
             if action == "list":
-                for known in Secret.objects.filter(tenant=found).order_by("name").values_list("name", flat=True):
+                for known in Secret.objects.filter(tenant__slug=tenant).order_by("name").values_list("name", flat=True):
                     self.stdout.write(known)
                 return
+            found = tenant_by_name_or_new(tenant)
             if sys.stdin.isatty():
                 self.stderr.write("Type the value, then Ctrl-D:")
             value = sys.stdin.read().removesuffix("\n").removesuffix("\r")

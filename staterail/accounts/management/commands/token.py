@@ -19,11 +19,19 @@ class Command(BaseCommand):
         parser.add_argument("--name", required=True, help="what people see as the actor")
         parser.add_argument("--role", required=True, choices=list(Role))
         parser.add_argument("--tenant", default="default", help="its slug (default: %(default)s)")
-        parser.add_argument("--days", type=int, default=90, help="until it expires, 1 to 365 (default: %(default)s)")
+        parser.add_argument(
+            "--expires",
+            "--days",
+            dest="days",
+            metavar="DAYS",
+            type=int,
+            default=90,
+            help="1 to 365 (default: %(default)s)",
+        )
 
     def handle(self, *args: Any, name: str, role: str, tenant: str, days: int, **options: Any) -> None:
         if not 1 <= days <= 365:
-            raise CommandError("--days is between 1 and 365.")
+            raise CommandError("--expires is between 1 and 365 days.")
         if not name.strip() or len(name) > 200:
             raise CommandError("--name has 1 to 200 characters.")
         try:

@@ -1,11 +1,20 @@
 """The pinned transport over loopback: what it resolves, where it connects, when it gives up."""
 
+import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from staterail.core.net.guard import AllowList, Blocked
 from staterail.core.net.transport import Cancelled, PinnedTransport, Watch, watching
@@ -142,3 +151,84 @@ def test_a_full_pool_ends_with_the_watch_too(server: EffectsServer) -> None:
         for thread in threads:
             thread.join(5)
         assert http.get(server.url + "/ok").status_code == 200
+
+
+# TLS: the address is pinned, and the certificate must still be the name's.
+
+
+def certificate(folder: Path, name: str, *, days: int = 1) -> Path:
+    """A self-signed certificate of `name` with its key, in one file; past its time if `days` is negative."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    start, end = sorted([now - timedelta(minutes=5), now + timedelta(days=days)])
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), start, end)
+    signed = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = folder / f"{name}.pem"
+    path.write_bytes(pem + signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def get_over_tls(pem: Path, url_host: str, server_context: ssl.SSLContext | None = None) -> httpx.Response:
+    context = server_context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    trusting = ssl.create_default_context(cafile=str(pem))
+    with EffectsServer(tls=context) as server:
+        transport = PinnedTransport(AllowList.parse(["127.0.0.1"]), Answers(["127.0.0.1"]), tls=trusting)
+        with httpx.Client(transport=transport) as http:
+            http.get(f"https://{url_host}:{server.port}/ok")
+            return http.get(f"https://{url_host}:{server.port}/big?mb=3")
+
+
+def test_the_certificate_is_checked_against_the_name(tmp_path: Path) -> None:
+    assert len(get_over_tls(certificate(tmp_path, "tls.example"), "tls.example").content) == 3 * 1024 * 1024
+
+
+def test_the_name_is_sent_for_the_server_to_choose_its_certificate(tmp_path: Path) -> None:
+    asked: list[str] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda sock, name, _: asked.append(name)
+
+    get_over_tls(certificate(tmp_path, "tls.example"), "tls.example", context)
+
+    assert set(asked) == {"tls.example"}
+
+
+def test_another_names_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(httpx.ConnectError):
+        get_over_tls(certificate(tmp_path, "other.example"), "tls.example")
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(httpx.ConnectError):
+        get_over_tls(certificate(tmp_path, "tls.example", days=-1), "tls.example")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the module deprecates what this asks for
+def test_old_tls_is_refused(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+    with pytest.raises(httpx.ConnectError):
+        get_over_tls(certificate(tmp_path, "tls.example"), "tls.example", context)
+
+
+def test_a_handshake_that_hangs_ends_with_the_watch() -> None:
+    started = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        netloc = f"127.0.0.1:{silent.getsockname()[1]}"
+        with client(Answers([]), netloc) as http, watching(Watch(0.5)), pytest.raises(httpx.TimeoutException):
+            http.get(f"https://{netloc}/")
+
+    assert time.monotonic() - started < 1.2
+
+
+def test_the_effects_ledger_outlives_its_server(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    with EffectsServer(ledger) as server, client(Answers([]), server.netloc) as http:
+        codes = [http.get(server.url + "/500?n=2&key=k").status_code for _ in range(3)]
+
+    lines = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert codes == [500, 500, 200]
+    assert [(line["key"], line["attempt"]) for line in lines] == [("k", 1), ("k", 2), ("k", 3)]
