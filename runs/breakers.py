@@ -65,9 +65,9 @@ def record_success(tenant_id: UUID, policy: CircuitBreakerPolicy) -> bool:
 
 def waiting(tenant_id: UUID, key: str) -> Iterator[list[Waiting]]:
     """The steps that wait for a breaker, in batches."""
-    last = ""
+    last = UUID(int=0)
     while True:
-        rows = StepRun.objects.filter(tenant_id=tenant_id, breaker=key, id__gt=last or UUID(int=0))
+        rows = StepRun.objects.filter(tenant_id=tenant_id, breaker=key, id__gt=last)
         batch = list(rows.order_by("id").values_list("id", "run_id", "step_id")[:WAKE_BATCH])
         if not batch:
             return

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import threading
 import time
+from typing import Any
 from uuid import UUID
 
 from celery import current_app as app
@@ -53,7 +54,8 @@ class Doorbell:
             if pokes:
                 names = [str(id) for id in pokes]
                 app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
-            queue = connection.default_channel.queue_declare("runs", passive=True)
+            channel: Any = connection.default_channel
+            queue = channel.queue_declare("runs", passive=True)
             if queue.message_count < FULL:
                 app.send_task("runs.wake", queue="runs", connection=connection, retry=False, ignore_result=True)
 

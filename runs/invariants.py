@@ -26,7 +26,7 @@ class Invariant:
     find: Callable[[], Iterator[str]]
 
 
-def sql(query: str, *params: object) -> Callable[[], Iterator[str]]:
+def sql(query: str, *params: str) -> Callable[[], Iterator[str]]:
     """Every row of the query is a breach."""
 
     def find() -> Iterator[str]:

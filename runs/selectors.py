@@ -1,6 +1,6 @@
 """Reading runs: within the actor's tenant, with a fixed number of queries however long the page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -109,7 +109,7 @@ def facts_of(found: Iterable[WorkflowRun]) -> dict[UUID, RunFacts]:
     page = list(found)
     facts = {run.id: RunFacts(reason=run.reason) for run in page}
     open_ids = [run.id for run in page if run.state in (RunState.PENDING, RunState.RUNNING)]
-    reasons: dict[UUID, set[str]] = {}
+    reasons: dict[UUID, set[str | None]] = {}
     if open_ids:
         rows = StepRun.objects.filter(run_id__in=open_ids, state__in=list(STEP_OPEN)).order_by("queued_at", "id")
         for run_id, step_id, reason in rows.values_list("run_id", "step_id", "reason"):
@@ -128,7 +128,7 @@ def facts_of(found: Iterable[WorkflowRun]) -> dict[UUID, RunFacts]:
     return facts
 
 
-def running_reason(cancelling: bool, reasons: set[str]) -> str:
+def running_reason(cancelling: bool, reasons: Collection[str | None]) -> str:
     """A running run's reason is read off its steps, the most urgent first."""
     if cancelling:
         return Reason.CANCELLING
@@ -200,7 +200,7 @@ def _inline(steps: list[Any]) -> None:
             step.input = step.output = None
     for large in LARGE:
         ids = [id for id, step in wanted.items() if getattr(step, f"{large}_bytes") is None]
-        values = {}
+        values: dict[UUID, JSON] = {}
         for start in range(0, len(ids), 500):
             chunk = ids[start : start + 500]
             values.update(StepRun.objects.filter(id__in=chunk).values_list("id", large))

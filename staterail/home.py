@@ -13,7 +13,7 @@ from workflows import selectors as workflows
 @require_GET
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    actor = actor_of_user(request.user, request.session.get("tenant_id"))  # type: ignore[arg-type]
+    actor = actor_of_user(request.user, request.session.get("tenant_id"))
     if actor is None:
         return render(request, "home.html", {"actor": None}, status=403)
     newest = list(runs.runs(actor).select_related("workflow").order_by("-id")[:25])

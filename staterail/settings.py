@@ -17,7 +17,7 @@ env = Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATERAIL_DATA = Path(env.str("STATERAIL_DATA", "") or BASE_DIR / ".staterail").expanduser().resolve()
 STATERAIL_PORT = env.int("STATERAIL_PORT", 8000)
-STATERAIL_HTTP_ALLOW = env.list(
+STATERAIL_HTTP_ALLOW: list[str] = env.list(
     "STATERAIL_HTTP_ALLOW", []
 )  # host:port or CIDR that HttpCall may reach although private
 STATERAIL_THREADS = env.int("STATERAIL_THREADS", 32)  # of the executor pool

@@ -1,11 +1,11 @@
 """All of the doors under one roof."""
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from staterail import demo, health, home
 
-api = [
+api: list[URLPattern | URLResolver] = [
     path("", include("workflows.rest.urls")),
     path("", include("runs.rest.urls")),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),

@@ -59,8 +59,8 @@ def main(read: int, write: int) -> None:
     except StepFailure as failure:
         answer.send({"failure": _told(failure)})
     except (TypeError, ValueError) as error:
-        failure = StepFailure("bad_output", f"The output is no JSON: {error}", retryable=False)
-        answer.send({"failure": _told(failure)})
+        bad = StepFailure("bad_output", f"The output is no JSON: {error}", retryable=False)
+        answer.send({"failure": _told(bad)})
     os._exit(0)  # whatever threads the task has left behind
 
 

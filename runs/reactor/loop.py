@@ -27,7 +27,7 @@ from runs.machine.decide import decide_all
 from runs.machine.decision import Execute, Interrupt
 from runs.machine.snapshot import Snapshot
 from runs.machine.states import RUN_FINAL
-from runs.machine.stimuli import BreakerClosed, EngineError, Lost, PutBack, StartReady
+from runs.machine.stimuli import BreakerClosed, EngineError, Failed, Lost, PutBack, StartReady, Succeeded
 from runs.reactor import set_current
 from runs.reactor.gates import Gates
 from runs.reactor.owned import Owned, Timers
@@ -217,7 +217,7 @@ class Reactor(threading.Thread):
             self._tell_dead(run)
             rows = run.snapshot.steps
             lost = [i for i in run.executing() if (i, rows[i].attempt) not in run.jobs]
-            told = {(s.step, s.attempt) for s in run.stimuli if hasattr(s, "attempt")}
+            told = {(s.step, s.attempt) for s in run.stimuli if isinstance(s, Succeeded | Failed | Lost | PutBack)}
             run.stimuli += [Lost(i, rows[i].attempt) for i in lost if (i, rows[i].attempt) not in told]
             if found.broken is not None:
                 run.stimuli = [EngineError(found.broken)]

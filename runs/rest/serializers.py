@@ -35,7 +35,7 @@ class BatchItem(ClosedSerializer):
 
 
 class Batch(ClosedSerializer):
-    runs = BatchItem(many=True, max_length=MAX_BATCH, allow_empty=False)
+    runs = BatchItem(many=True, max_length=MAX_BATCH, allow_empty=False)  # type: ignore[call-arg] # many's own
 
 
 class Cancellation(ClosedSerializer):
@@ -54,7 +54,7 @@ class StepRetry(ClosedSerializer):
 class Transition(ClosedSerializer):
     action = serializers.ChoiceField(["approve", "reject"])
     comment = StrictCharField(max_length=2000, required=False, allow_blank=True, allow_null=True)
-    data = AnyJSONField(required=False)
+    data = AnyJSONField(required=False)  # type: ignore[assignment] # a field called data
     item_index = StrictIntegerField(required=False, allow_null=True)
 
 

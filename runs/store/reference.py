@@ -128,7 +128,8 @@ class ReferenceStore:
         )  # fmt: skip
 
     def next_wake(self) -> datetime | None:
-        return WorkflowRun.objects.aggregate(first=Min("wake_at"))["first"]
+        found: datetime | None = WorkflowRun.objects.aggregate(first=Min("wake_at"))["first"]
+        return found
 
 
 def _value(text: str | None) -> Any:

@@ -19,6 +19,6 @@ class FirstPassword(SetPasswordForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         if not self.data.get("new_password1") and not self.data.get("new_password2"):
             self.cleaned_data = {"new_password1": "", "new_password2": ""}
-            self._errors.clear()  # type: ignore[union-attr]
+            self.errors.clear()
             return self.cleaned_data
         return super().clean() or self.cleaned_data

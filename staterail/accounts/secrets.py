@@ -23,7 +23,7 @@ def secret_values(tenant_id: UUID, names: Iterable[str]) -> dict[str, str]:
     values = {}
     for secret in Secret.objects.filter(tenant_id=tenant_id, name__in=list(names)):
         try:
-            values[secret.name] = keyring.decrypt(secret.key_id, secret.ciphertext, _aad(secret))
+            values[secret.name] = keyring.decrypt(secret.key_id, bytes(secret.ciphertext), _aad(secret))
         except keyring.Unreadable as error:
             logger.error("secret %s of tenant %s: %s", secret.name, tenant_id, error)
     return values

@@ -30,7 +30,7 @@ class OneTimeLogin(PasswordResetTokenGenerator):
         if not token or not super().check_token(user, token):
             return False
         made_at = base36_to_int(token.partition("-")[0])
-        return self._num_seconds(self._now()) - made_at <= LINK_LIFE.total_seconds()  # type: ignore[attr-defined]
+        return self._num_seconds(self._now()) - made_at <= LINK_LIFE.total_seconds()
 
     def _make_hash_value(self, user: Any, timestamp: int) -> str:
         # Django cuts the login to seconds: a link made and used within the second of a login would stay valid

@@ -106,7 +106,7 @@ def known_error(exception: Exception) -> StateRailError | None:
     if isinstance(exception, exceptions.NotFound | Http404):
         return NotFound()
     if isinstance(exception, exceptions.Throttled):
-        return RateLimited(retry_after=exception.wait or 1)
+        return RateLimited(retry_after=getattr(exception, "wait", None) or 1)
     if isinstance(exception, RequestDataTooBig):
         return PayloadTooLarge()
     if isinstance(exception, OperationalError | InterfaceError):

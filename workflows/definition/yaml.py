@@ -70,10 +70,10 @@ def _parser() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
     yaml.allow_duplicate_keys = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment] # typed None there
     yaml.Constructor = _JSONConstructor
     return yaml
 
 
 def _plain(event: Any) -> bool:
-    return event.tag in (None, "!") and getattr(event, "implicit", (True,))
+    return event.tag in (None, "!") and bool(getattr(event, "implicit", True))

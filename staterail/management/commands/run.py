@@ -53,7 +53,11 @@ class Command(BaseCommand):
 
     def _follow(self, run_id: Any, hint: str) -> None:
         try:
-            status = follow_run(run_id, Console(file=self.stdout._out), lambda: hint)
+            status = follow_run(
+                run_id,
+                Console(file=self.stdout._out),  # type: ignore[arg-type] # OutputWrapper's stream
+                lambda: hint,
+            )
         except KeyboardInterrupt:
             self.stderr.write(f"Not followed any more; the run goes on: {run_id}")
             raise SystemExit(130) from None
