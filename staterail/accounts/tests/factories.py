@@ -1,23 +1,55 @@
-"""Rows for the tests of accounts."""
+"""Rows and actors for the tests of every app."""
 
-from itertools import count
+import factory
+from factory.django import DjangoModelFactory, Password
 
 from staterail.accounts.models import Membership, Tenant, User
 from staterail.core.actor import Actor, Role
 
-_numbers = count(1)
+
+class TenantFactory(DjangoModelFactory):
+    class Meta:
+        model = Tenant
+
+    slug = factory.Sequence("tenant-{}".format)
+    name = factory.SelfAttribute("slug")
 
 
-def tenant(slug: str = "") -> Tenant:
-    slug = slug or f"tenant-{next(_numbers)}"
-    return Tenant.objects.create(slug=slug, name=slug)
+class UserFactory(DjangoModelFactory):
+    """Without a password nobody can sign in as this person."""
+
+    class Meta:
+        model = User
+
+    username = factory.Sequence("user{}".format)
+    email = factory.LazyAttribute("{0.username}@example.test".format)
+    password = Password(None)
 
 
-def member(of: Tenant, role: Role = Role.VIEWER, password: str | None = None) -> User:
-    user = User.objects.create_user(f"user{next(_numbers)}", password=password)
-    Membership.objects.create(tenant=of, user=user, role=role)
-    return user
+class MembershipFactory(DjangoModelFactory):
+    class Meta:
+        model = Membership
+
+    tenant = factory.SubFactory(TenantFactory)
+    user = factory.SubFactory(UserFactory)
+    role = Role.VIEWER
 
 
-def actor(of: Tenant, role: Role = Role.ADMIN) -> Actor:
-    return Actor(of.id, role, "someone")
+class MemberFactory(UserFactory):
+    """A person who belongs to a tenant: `membership__tenant`, `membership__role` say which, and as what."""
+
+    class Meta:
+        skip_postgeneration_save = True
+
+    membership = factory.RelatedFactory(MembershipFactory, factory_related_name="user")
+
+
+class ActorFactory(factory.Factory):
+    class Meta:
+        model = Actor
+        exclude = ("tenant",)
+
+    tenant = factory.SubFactory(TenantFactory)
+    tenant_id = factory.SelfAttribute("tenant.id")
+    role = Role.ADMIN
+    name = "someone"

@@ -7,7 +7,7 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from staterail.accounts.models import ApiToken, Membership
-from staterail.accounts.tests import factories
+from staterail.accounts.tests.factories import MemberFactory, MembershipFactory, TenantFactory
 from staterail.accounts.tokens import create_token
 from staterail.core.actor import Role
 
@@ -31,11 +31,11 @@ def _bearer(token, **headers):
 
 
 def _token(ours=None, **given):
-    return create_token(tenant=ours or factories.tenant(), name="ci", role=Role.OPERATOR, **given)
+    return create_token(tenant=ours or TenantFactory(), name="ci", role=Role.OPERATOR, **given)
 
 
 def test_a_token_lets_in_and_needs_no_csrf():
-    ours = factories.tenant()
+    ours = TenantFactory()
     answer = APIClient(enforce_csrf_checks=True).post(WHO, headers={"Authorization": f"bearer {_token(ours)}"})
     assert (answer.status_code, answer.json()["tenant"], answer.json()["role"]) == (200, str(ours.id), "operator")
 
@@ -76,15 +76,15 @@ def test_failures_count_by_address():
 
 @pytest.mark.parametrize(("named", "status"), [("own", 200), ("other", 403), ("garbage", 403)])
 def test_a_tenant_named_by_the_caller_is_the_tokens_or_refused(named, status):
-    ours, theirs = factories.tenant(), factories.tenant()
+    ours, theirs = TenantFactory(), TenantFactory()
     header = {"own": str(ours.id), "other": str(theirs.id)}.get(named, named)
     assert _bearer(_token(ours), **{"X-Tenant-Id": header}).status_code == status
 
 
 def test_a_session_acts_in_the_chosen_tenant_or_the_first():
-    first, second = factories.tenant(), factories.tenant()
-    user = factories.member(first, Role.VIEWER)
-    Membership.objects.create(tenant=second, user=user, role=Role.ADMIN)
+    first, second = TenantFactory(), TenantFactory()
+    user = MemberFactory(membership__tenant=first)
+    MembershipFactory(tenant=second, user=user, role=Role.ADMIN)
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(user)
     assert client.get(WHO).json() == {"ref": f"user:{user.id}", "role": "viewer", "tenant": str(first.id)}
@@ -96,7 +96,7 @@ def test_a_session_acts_in_the_chosen_tenant_or_the_first():
 
 
 def test_a_session_writes_only_with_its_csrf_token():
-    user = factories.member(factories.tenant())
+    user = MemberFactory()
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(user)
     refused = client.post(WHO)
@@ -107,7 +107,7 @@ def test_a_session_writes_only_with_its_csrf_token():
 
 
 def test_who_belongs_to_no_tenant_is_forbidden():
-    user = factories.member(factories.tenant())
+    user = MemberFactory()
     Membership.objects.all().delete()
     client = APIClient()
     client.force_login(user)
@@ -116,5 +116,5 @@ def test_who_belongs_to_no_tenant_is_forbidden():
 
 def test_a_bad_token_beside_a_good_session_is_refused():
     client = APIClient()
-    client.force_login(factories.member(factories.tenant()))
+    client.force_login(MemberFactory())
     assert client.get(WHO, headers={"Authorization": "Bearer x"}).status_code == 401

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from staterail.accounts.models import Membership, Tenant, User
 from staterail.accounts.services import OneTimeLogin, first_run_setup, login_path
-from staterail.accounts.tests import factories
+from staterail.accounts.tests.factories import MemberFactory
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
@@ -34,7 +34,7 @@ def test_the_first_start_makes_an_administrator_and_a_link_until_it_is_used():
 
 
 def test_where_somebody_has_a_password_nothing_is_made():
-    factories.member(factories.tenant(), password=PASSWORD)
+    MemberFactory(password=PASSWORD)
     assert first_run_setup() is None
     assert User.objects.count() == 1
 
@@ -51,7 +51,7 @@ def test_looking_at_a_link_uses_nothing_up_and_pressing_its_button_does():
 
 
 def test_a_link_used_within_the_second_of_the_login_before_is_used_up_all_the_same():
-    user = factories.member(factories.tenant())
+    user = MemberFactory()
     for _ in range(3):
         path = login_path(user)
         assert Client().post(path).status_code == 302
@@ -91,7 +91,7 @@ def test_a_link_is_pressed_only_with_a_csrf_token():
 
 
 def test_signing_in_and_out():
-    user = factories.member(factories.tenant(), password=PASSWORD)
+    user = MemberFactory(password=PASSWORD)
     client = Client()
     assert client.get(reverse("login")).status_code == 200
     assert _try(client, user.username)["Location"] == reverse("home")
@@ -101,7 +101,7 @@ def test_signing_in_and_out():
 
 
 def test_a_stranger_and_a_wrong_password_read_alike():
-    user = factories.member(factories.tenant(), password=PASSWORD)
+    user = MemberFactory(password=PASSWORD)
     client = Client()
     errors = [_try(client, name, "wrong").context["form"].non_field_errors() for name in (user.username, "nobody")]
     assert errors[0] == errors[1]
@@ -109,7 +109,7 @@ def test_a_stranger_and_a_wrong_password_read_alike():
 
 
 def test_after_five_failures_an_account_pauses_for_that_address_only():
-    user, other = (factories.member(factories.tenant(), password=PASSWORD) for _ in range(2))
+    user, other = (MemberFactory(password=PASSWORD) for _ in range(2))
     client = Client()
     answers = [_try(client, user.username, "wrong").status_code for _ in range(6)]
     assert answers == [200] * 5 + [429]
@@ -122,7 +122,7 @@ def test_after_five_failures_an_account_pauses_for_that_address_only():
 
 
 def test_no_open_redirect_after_signing_in():
-    user = factories.member(factories.tenant(), password=PASSWORD)
+    user = MemberFactory(password=PASSWORD)
     form = {"username": user.username, "password": PASSWORD, "next": "https://evil.example/"}
     assert Client().post(reverse("login"), form)["Location"] == reverse("home")
 

@@ -3,7 +3,7 @@ import pytest
 from staterail.accounts import keyring
 from staterail.accounts.models import Secret
 from staterail.accounts.secrets import secret_values, set_secret
-from staterail.accounts.tests import factories
+from staterail.accounts.tests.factories import ActorFactory, TenantFactory
 from staterail.core.actor import Role
 from staterail.core.errors import Forbidden, ValidationFailed
 
@@ -39,19 +39,19 @@ def test_the_newest_key_writes_and_older_ones_still_read(settings):
 
 @pytest.mark.django_db
 def test_values_come_in_one_query_and_only_those_of_the_tenant(django_assert_num_queries):
-    ours, theirs = factories.tenant(), factories.tenant()
-    set_secret(actor=factories.actor(ours), name="PAY_TOKEN", value="one")
-    set_secret(actor=factories.actor(ours), name="OTHER", value="two")
-    set_secret(actor=factories.actor(theirs), name="PAY_TOKEN", value="foreign")
+    ours, theirs = TenantFactory(), TenantFactory()
+    set_secret(actor=ActorFactory(tenant=ours), name="PAY_TOKEN", value="one")
+    set_secret(actor=ActorFactory(tenant=ours), name="OTHER", value="two")
+    set_secret(actor=ActorFactory(tenant=theirs), name="PAY_TOKEN", value="foreign")
     with django_assert_num_queries(1):
         assert secret_values(ours.id, ["PAY_TOKEN", "OTHER", "MISSING"]) == {"PAY_TOKEN": "one", "OTHER": "two"}
 
 
 @pytest.mark.django_db
 def test_a_new_value_takes_the_place_of_the_old_as_the_next_version():
-    ours = factories.tenant()
+    ours = TenantFactory()
     for value in ("one", "two"):
-        set_secret(actor=factories.actor(ours), name="KEY", value=value)
+        set_secret(actor=ActorFactory(tenant=ours), name="KEY", value=value)
     secret = Secret.objects.get(tenant=ours)
     assert (secret.version, secret.updated_by, secret_values(ours.id, ["KEY"])) == (2, "someone", {"KEY": "two"})
     assert b"two" not in bytes(secret.ciphertext)
@@ -59,9 +59,9 @@ def test_a_new_value_takes_the_place_of_the_old_as_the_next_version():
 
 @pytest.mark.django_db
 def test_a_ciphertext_moved_to_another_row_is_not_read(caplog):
-    ours = factories.tenant()
+    ours = TenantFactory()
     for name in ("LOW", "HIGH"):
-        set_secret(actor=factories.actor(ours), name=name, value=name.lower())
+        set_secret(actor=ActorFactory(tenant=ours), name=name, value=name.lower())
     high = Secret.objects.get(name="HIGH")
     Secret.objects.filter(name="LOW").update(ciphertext=high.ciphertext, key_id=high.key_id)
     assert secret_values(ours.id, ["LOW", "HIGH"]) == {"HIGH": "high"}
@@ -72,7 +72,7 @@ def test_a_ciphertext_moved_to_another_row_is_not_read(caplog):
 @pytest.mark.parametrize("name", ["", "1A", "A-B", "A\n", "A" * 65, "Ä"])
 def test_a_name_that_no_template_could_write_is_refused(name):
     with pytest.raises(ValidationFailed):
-        set_secret(actor=factories.actor(factories.tenant()), name=name, value="x")
+        set_secret(actor=ActorFactory(), name=name, value="x")
     assert not Secret.objects.exists()
 
 
@@ -80,7 +80,7 @@ def test_a_name_that_no_template_could_write_is_refused(name):
 @pytest.mark.parametrize("value", ["", "ä" * 32_769, "\udcff"])
 def test_a_value_is_utf8_of_at_most_64_kib(value):
     with pytest.raises(ValidationFailed):
-        set_secret(actor=factories.actor(factories.tenant()), name="A", value=value)
+        set_secret(actor=ActorFactory(), name="A", value=value)
     assert not Secret.objects.exists()
 
 
@@ -88,5 +88,5 @@ def test_a_value_is_utf8_of_at_most_64_kib(value):
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.EDITOR])
 def test_only_an_administrator_stores_secrets(role):
     with pytest.raises(Forbidden, match=r"accounts\.change_secret"):
-        set_secret(actor=factories.actor(factories.tenant(), role), name="A", value="x")
+        set_secret(actor=ActorFactory(role=role), name="A", value="x")
     assert not Secret.objects.exists()

@@ -6,7 +6,7 @@ import pytest
 
 from staterail.accounts import tokens
 from staterail.accounts.models import ApiToken, Membership, User
-from staterail.accounts.tests import factories
+from staterail.accounts.tests.factories import MemberFactory, TenantFactory
 from staterail.accounts.tokens import actor_of_token, create_token, revoke_token
 from staterail.core.actor import Role
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
 
 
 def _token(**given):
-    ours = given.pop("tenant", None) or factories.tenant()
+    ours = given.pop("tenant", None) or TenantFactory()
     return create_token(tenant=ours, name="ci", role=given.pop("role", Role.EDITOR), **given)
 
 
@@ -27,7 +27,7 @@ def test_a_token_is_kept_as_prefix_and_digest_only():
 
 
 def test_a_token_acts_in_its_tenant_under_its_name():
-    ours = factories.tenant()
+    ours = TenantFactory()
     actor = actor_of_token(_token(tenant=ours))
     assert (actor.tenant_id, actor.role, actor.name) == (ours.id, Role.EDITOR, "ci")
     assert actor.ref == f"token:{ApiToken.objects.get().id}"
@@ -56,8 +56,8 @@ def test_a_revoked_token_is_let_in_for_five_seconds_at_most(monkeypatch):
     [(Role.ADMIN, Role.VIEWER, Role.VIEWER), (Role.VIEWER, Role.ADMIN, Role.VIEWER), (Role.ADMIN, None, None)],
 )
 def test_a_token_may_what_both_it_and_its_owner_may(own, owners, expected):
-    ours = factories.tenant()
-    owner = factories.member(ours, owners or Role.ADMIN)
+    ours = TenantFactory()
+    owner = MemberFactory(membership__tenant=ours, membership__role=owners or Role.ADMIN)
     text = _token(tenant=ours, role=own, owner=owner)
     if owners is None:
         Membership.objects.all().delete()
@@ -66,8 +66,8 @@ def test_a_token_may_what_both_it_and_its_owner_may(own, owners, expected):
 
 
 def test_the_token_of_a_person_who_was_shut_out_is_none():
-    ours = factories.tenant()
-    text = _token(tenant=ours, owner=factories.member(ours))
+    ours = TenantFactory()
+    text = _token(tenant=ours, owner=MemberFactory(membership__tenant=ours))
     User.objects.update(is_active=False)
     assert actor_of_token(text) is None
 
