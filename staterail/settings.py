@@ -10,6 +10,7 @@ from typing import Any
 import dj_database_url
 from environs import Env
 
+from runs.machine.states import RunState, StepState
 from staterail.core.kept import kept
 
 env = Env()
@@ -164,9 +165,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {"RunState": list(map(str, RunState)), "StepState": list(map(str, StepState))},
 }
 
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"visibility_timeout": 6 * 3600} if REDIS_URL else {"polling_interval": 0.05}
 )  # Redis: the broker must never redeliver before the database's lease does

@@ -1,17 +1,44 @@
-"""The pytest plugin of all apps: a data folder of the session's own, and nothing remembered between tests."""
+"""The pytest plugin of all apps: a data folder of the session's own, servers where asked for, nothing remembered.
+
+STATERAIL_TEST_SERVERS=1 runs the same tests on PostgreSQL and Redis, started for the session.
+"""
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
+from contextlib import ExitStack
 
 import pytest
 
-_data = tempfile.mkdtemp(prefix="staterail-tests-")
-atexit.register(shutil.rmtree, _data, ignore_errors=True)
-os.environ["STATERAIL_DATA"] = _data  # before the settings are read: a test never sees a developer's data
-os.environ["STATERAIL_TEST_TASKS"] = "1"
-os.environ.setdefault("STATERAIL_LOG_LEVEL", "WARNING")
+_stack = ExitStack()
+atexit.register(_stack.close)
+
+
+def _own_folder() -> None:
+    """Before the settings are read: a test never sees a developer's data."""
+    folder = tempfile.mkdtemp(prefix="staterail-tests-")
+    _stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["STATERAIL_DATA"] = folder
+    os.environ["STATERAIL_TEST_TASKS"] = "1"
+    os.environ.setdefault("STATERAIL_LOG_LEVEL", "WARNING")
+
+
+def _own_servers() -> None:
+    """In the process that the workers of xdist come from: they find the addresses in their environment."""
+    from staterail.testing.servers import Postgres, RedisServer
+
+    database, broker = _stack.enter_context(Postgres(fsync="off")), _stack.enter_context(RedisServer())
+    os.environ |= {
+        "DATABASE_URL": database.url, "REDIS_URL": broker.url, "STATERAIL_TLS": "0",
+        "SECRET_KEY": secrets.token_hex(32), "STATERAIL_SECRET_KEYS": secrets.token_hex(32),
+    }  # fmt: skip
+
+
+_own_folder()
+if os.environ.get("STATERAIL_TEST_SERVERS") == "1" and "PYTEST_XDIST_WORKER" not in os.environ:
+    _own_servers()
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +49,8 @@ def _nothing_remembered() -> None:
     throttle.tokens.clear()
     throttle.logins.clear()
     tokens.forget_cached()
+
+
+def pytest_report_header() -> str:
+    database = os.environ.get("DATABASE_URL", "SQLite")
+    return f"database: {database}, redis: {os.environ.get('REDIS_URL', 'none (in memory)')}"

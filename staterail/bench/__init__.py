@@ -1,0 +1,1 @@
+"""What the engine costs on this machine: `manage.py bench`. Each case runs in a process of its own."""
