@@ -8,6 +8,7 @@ from runs.machine.snapshot import StepRow
 from runs.machine.states import StepState
 
 JSON = Any
+LIMIT_BYTES = 1024 * 1024  # of what templates make: a resolved config, a run's output
 _IDLE = StepRow()
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from runs.machine import attempts, commands
+from runs.machine import attempts, commands, retrying, starting
 from runs.machine.decision import Decision
 from runs.machine.draft import Draft
-from runs.machine.routing import end_if_done
+from runs.machine.ending import end_if_done
 from runs.machine.snapshot import Snapshot
 from runs.machine.states import Reason, StepState
 from runs.machine.stimuli import (
@@ -48,7 +48,7 @@ def decide_all(run: Snapshot, stimuli: Iterable[Stimulus], now: datetime) -> Dec
     for i in draft.late:
         row = draft.step(i)
         if row is not None and row.state is StepState.QUEUED and row.reason is Reason.BACKOFF:
-            attempts.make_ready(draft, i)
+            starting.make_ready(draft, i)
     if draft.decision.events:
         end_if_done(draft)
     return draft.decision
@@ -64,12 +64,12 @@ def _on_due(draft: Draft, stimulus: Due) -> None:
 def _on_breaker_closed(draft: Draft, stimulus: BreakerClosed) -> None:
     row = draft.step(stimulus.step)
     if row is not None and row.state is StepState.QUEUED and row.reason is Reason.CIRCUIT_OPEN:
-        attempts.make_ready(draft, stimulus.step)
+        starting.make_ready(draft, stimulus.step)
 
 
 _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
     Start: lambda draft, _: commands.on_start(draft),
-    StartReady: attempts.start_ready,
+    StartReady: starting.start_ready,
     Succeeded: attempts.on_succeeded,
     Failed: attempts.on_failed,
     Lost: attempts.on_lost,
@@ -77,8 +77,8 @@ _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
     Due: _on_due,
     BreakerClosed: _on_breaker_closed,
     Cancel: commands.on_cancel,
-    RetryRun: commands.on_retry_run,
-    RetryStep: commands.on_retry_step,
+    RetryRun: retrying.on_retry_run,
+    RetryStep: retrying.on_retry_step,
     ManualTransition: commands.on_manual_transition,
     EngineError: commands.on_engine_error,
 }
