@@ -1,10 +1,15 @@
-"""What is happening: runs, their step runs, their event log, their logs, and circuit breakers."""
+"""What is happening: runs, their step runs, their event log, their logs, and circuit breakers.
+
+Rows that every step writes (step runs, events, logs) have no foreign keys where `persist` joins them to
+their run anyway: a check for each row would cost more than the row. `check_invariants` looks (I-39, I-44).
+"""
 
 from django.db import models
 
 from runs.machine.states import RunState, StepState
 from staterail.accounts.models import Tenant
 from staterail.core.ids import uuid7
+from staterail.core.json_column import JSONColumn
 from workflows.models import Workflow, WorkflowVersion
 
 OPEN_STATES = [RunState.CREATED, RunState.PENDING, RunState.RUNNING]
@@ -14,18 +19,18 @@ class WorkflowRun(models.Model):
     """One execution of a version. It changes only through `store.persist`, guarded by `revision`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
     workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="+", db_index=False)
     version = models.ForeignKey(WorkflowVersion, models.PROTECT, related_name="+", db_index=False)
-    definition = models.JSONField(null=True)  # a test run's own copy of the draft
+    definition = JSONColumn(null=True)  # a test run's own copy of the draft
     is_test = models.BooleanField(default=False)
     state = models.CharField(max_length=16)
     reason = models.CharField(max_length=24, null=True)  # null while running: read off the steps then
     generation = models.PositiveIntegerField(default=1)
-    input = models.JSONField()
-    output = models.JSONField(null=True)
-    error = models.JSONField(null=True)  # {code, message, step_id?}
-    metadata = models.JSONField(default=dict)
+    input = JSONColumn()
+    output = JSONColumn(null=True)
+    error = JSONColumn(null=True)  # {code, message, step_id?}
+    metadata = JSONColumn(default=dict)
     trigger = models.CharField(max_length=32)  # api | ui | cli | …
     started_by = models.CharField(max_length=200)  # a user's or a token's name
     started_by_ref = models.CharField(max_length=64)  # user:<id> | token:<id> | system
@@ -34,7 +39,7 @@ class WorkflowRun(models.Model):
     completed_at = models.DateTimeField(null=True)
     updated_at = models.DateTimeField()  # the newest event's ts
     deadline_at = models.DateTimeField(null=True)  # the run's timeout, from run_started on
-    stopping = models.JSONField(null=True)  # a cancel or timeout under way: {kind, since, corr_id, reason?}
+    stopping = JSONColumn(null=True)  # a cancel or timeout under way: {kind, since, corr_id, reason?}
     seq = models.PositiveIntegerField(default=0)  # the newest event's
     revision = models.PositiveIntegerField(default=0)  # every write names it and raises it
     lease_owner = models.UUIDField(null=True)  # the process that drives it now
@@ -67,7 +72,7 @@ class StepRun(models.Model):
     """One step of a run, from the moment it leaves `idle`; its id is derived from the run and the step."""
 
     id = models.UUIDField(primary_key=True, editable=False)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False, db_constraint=False)
     run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="step_runs", db_index=False)
     step_id = models.CharField(max_length=63)
     item_index = models.IntegerField(null=True)  # null in v1
@@ -84,12 +89,12 @@ class StepRun(models.Model):
     queued_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-    input = models.JSONField(null=True)  # the resolved config of the newest attempt, secrets masked
+    input = JSONColumn(null=True)  # the resolved config of the newest attempt, secrets masked
     override = models.BooleanField(default=False)  # `input` was given by retry_step
-    output = models.JSONField(null=True)
-    error = models.JSONField(null=True)  # {code, message, retryable, details?}
-    taken = models.JSONField(null=True)  # ids of the outgoing transitions that were taken; null until its end
-    fault = models.JSONField(null=True)  # what fails the run: {seq, code, message}
+    output = JSONColumn(null=True)
+    error = JSONColumn(null=True)  # {code, message, retryable, details?}
+    taken = JSONColumn(null=True)  # ids of the outgoing transitions that were taken; null until its end
+    fault = JSONColumn(null=True)  # what fails the run: {seq, code, message}
     breaker = models.CharField(max_length=200, null=True)  # key of the circuit breaker it waits for
 
     class Meta:
@@ -116,8 +121,8 @@ class Event(models.Model):
     """One fact about a run. Appended in the transaction of the change it tells; never changed."""
 
     id = models.BigAutoField(primary_key=True)  # order of commits on SQLite
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
-    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False, db_constraint=False)
+    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False, db_constraint=False)
     seq = models.PositiveIntegerField()  # 1, 2, 3 … without a gap within the run
     workflow_id = models.UUIDField()
     workflow_version = models.PositiveIntegerField()
@@ -128,7 +133,7 @@ class Event(models.Model):
     attempt = models.PositiveIntegerField(null=True)
     state_before = models.CharField(max_length=16, null=True)
     state_after = models.CharField(max_length=16, null=True)
-    payload = models.JSONField()
+    payload = JSONColumn()
     ts = models.DateTimeField()
     trace_id = models.CharField(max_length=32)
     corr_id = models.CharField(max_length=255)
@@ -145,8 +150,8 @@ class StepLog(models.Model):
     """One line that an attempt wrote. At most 1 MiB an attempt is kept."""
 
     id = models.BigAutoField(primary_key=True)
-    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
-    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False)
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False, db_constraint=False)
+    run = models.ForeignKey(WorkflowRun, models.CASCADE, related_name="+", db_index=False, db_constraint=False)
     step_id = models.CharField(max_length=63)
     attempt = models.PositiveIntegerField()
     number = models.PositiveIntegerField()  # from 1 within the attempt
@@ -170,7 +175,7 @@ class CircuitBreaker(models.Model):
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="+", db_index=False)
     key = models.CharField(max_length=200)
     state = models.CharField(max_length=16, default="closed")  # closed | open | half_open
-    failures = models.JSONField(default=list)  # times of the failures in the window, Unix seconds
+    failures = JSONColumn(default=list)  # times of the failures in the window, Unix seconds
     opened_at = models.DateTimeField(null=True)
     probe_at = models.DateTimeField(null=True)  # open: when a probe may go; half_open: when it counts as lost
     revision = models.PositiveIntegerField(default=0)  # the compare-and-set of the probe

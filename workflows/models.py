@@ -4,6 +4,7 @@ from django.db import models
 
 from staterail.accounts.models import Tenant
 from staterail.core.ids import uuid7
+from staterail.core.json_column import JSONColumn
 
 
 class Workflow(models.Model):
@@ -33,7 +34,7 @@ class WorkflowVersion(models.Model):
     workflow = models.ForeignKey(Workflow, models.PROTECT, related_name="versions")
     version = models.PositiveIntegerField()  # 1, 2, 3 … in order of creation
     revision = models.PositiveIntegerField(default=1)  # grows with every save of the draft
-    definition = models.JSONField()
+    definition = JSONColumn()
     definition_hash = models.CharField(max_length=64)  # SHA-256 of the canonical JSON
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -5,6 +5,7 @@ from django.db import models
 
 from staterail.core.actor import Role
 from staterail.core.ids import uuid7
+from staterail.core.json_column import JSONColumn
 
 ROLES = [(role.value, role.value) for role in Role]
 
@@ -100,7 +101,7 @@ class IdempotencyRecord(models.Model):
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField()
-    response = models.JSONField()
+    response = JSONColumn()
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

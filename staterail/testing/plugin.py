@@ -20,6 +20,7 @@ def _own_folder() -> None:
     """Before the settings are read: a test never sees a developer's data."""
     folder = tempfile.mkdtemp(prefix="staterail-tests-")
     _stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    os.mkdir(f"{folder}/static")  # a server's has been filled by collectstatic; without it whitenoise warns
     os.environ["STATERAIL_DATA"] = folder
     os.environ["STATERAIL_TEST_TASKS"] = "1"
     os.environ.setdefault("STATERAIL_LOG_LEVEL", "WARNING")

@@ -60,8 +60,8 @@ class Postgres:
         command = [str(self._bin / "postgres"), "-D", str(self.data)]
         for name, value in known.items():
             command += ["-c", f"{name}={value}"]
-        log = open(self._folder / "log", "ab")  # noqa: SIM115 - the server's
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as)
+        with open(self._folder / "log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as)
         until = time.monotonic() + READY_SECONDS
         ready = [str(self._bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
         while subprocess.run(ready, check=False).returncode:

@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import staterail.core.ids
+import staterail.core.json_column
 from django.db import migrations, models
 
 
@@ -33,7 +34,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=staterail.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('version', models.PositiveIntegerField()),
                 ('revision', models.PositiveIntegerField(default=1)),
-                ('definition', models.JSONField()),
+                ('definition', staterail.core.json_column.JSONColumn()),
                 ('definition_hash', models.CharField(max_length=64)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('updated_at', models.DateTimeField(auto_now=True)),

@@ -6,6 +6,7 @@ import django.db.models.deletion
 import django.utils.timezone
 import staterail.core.actor
 import staterail.core.ids
+import staterail.core.json_column
 from django.conf import settings
 from django.db import migrations, models
 
@@ -91,7 +92,7 @@ class Migration(migrations.Migration):
                 ('key', models.CharField(max_length=255)),
                 ('request_hash', models.CharField(max_length=64)),
                 ('status', models.PositiveSmallIntegerField()),
-                ('response', models.JSONField()),
+                ('response', staterail.core.json_column.JSONColumn()),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.tenant')),
             ],

@@ -10,8 +10,9 @@ SQLITE = (
     " SELECT RAISE(ABORT, 'events are append-only'); END",
 )
 POSTGRES = (
-    "CREATE FUNCTION event_append_only() RETURNS trigger LANGUAGE plpgsql AS $$"
-    " BEGIN RAISE EXCEPTION 'events are append-only' USING ERRCODE = 'check_violation'; END $$",
+    "CREATE FUNCTION event_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT 1 FROM runs_workflowrun WHERE id = OLD.run_id) THEN RETURN OLD; END IF;"
+    " RAISE EXCEPTION 'events are append-only' USING ERRCODE = 'check_violation'; END $$",
     "CREATE TRIGGER event_no_update BEFORE UPDATE OR DELETE ON runs_event"
     " FOR EACH ROW EXECUTE FUNCTION event_append_only()",
 )
@@ -32,5 +33,5 @@ def backwards(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0001_initial")]
+    dependencies = [("runs", "0002_postgresql")]
     operations = [migrations.RunPython(forwards, backwards)]

@@ -1,0 +1,32 @@
+"""JSON kept as it was written: the order of keys, `1.0`, `1e22`.
+
+PostgreSQL's `jsonb` sorts keys and turns 1e22 into an integer, so that the same run would read
+differently on the two databases; its `json` keeps the text. Nothing is searched for inside these columns.
+"""
+
+import json
+from typing import Any
+
+from django.db import models
+from psycopg.types.json import Json
+
+
+class JSONColumn(models.JSONField):
+    """A JSONField whose PostgreSQL type is `json`. What is stored was made by our own `dumps`: no CHECK parses it again."""
+
+    def db_type(self, connection: Any) -> str | None:
+        return "json" if connection.vendor == "postgresql" else super().db_type(connection)
+
+    def db_check(self, connection: Any) -> str | None:
+        return None
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        found = super().get_db_prep_value(value, connection, prepared)
+        if connection.vendor == "postgresql" and hasattr(found, "obj"):  # Django's Jsonb
+            return Json(found.obj, dumps=found.dumps)
+        return found
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if connection.vendor == "postgresql":  # psycopg has parsed a `json` already
+            return value
+        return None if value is None else json.loads(value)
