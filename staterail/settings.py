@@ -150,7 +150,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["staterail.accounts.rest.authentication.HasActor"],
     "DEFAULT_PARSER_CLASSES": ["staterail.core.rest.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "staterail.core.rest.AlwaysJSON",
+    "DEFAULT_SCHEMA_CLASS": "staterail.core.openapi.Schema",
     "EXCEPTION_HANDLER": "staterail.core.rest.problem_response",
     "UNAUTHENTICATED_USER": None,
     "COERCE_DECIMAL_TO_STRING": False,
@@ -192,8 +193,9 @@ CHANNEL_LAYERS = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"redact": {"()": "staterail.core.redaction.RedactingFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["redact"]}},
     "root": {"handlers": ["console"], "level": env.str("STATERAIL_LOG_LEVEL", "INFO")},
     "loggers": {"django.request": {"level": "ERROR"}, "httpx": {"level": "WARNING"}, "celery": {"level": "WARNING"}},
 }

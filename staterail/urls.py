@@ -1,15 +1,14 @@
 """All of the doors under one roof."""
 
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
-from staterail import demo, health, home
+from staterail import api_pages, demo, health, home
 
 api: list[URLPattern | URLResolver] = [
     path("", include("workflows.rest.urls")),
     path("", include("runs.rest.urls")),
-    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
-    path("docs", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="api-docs"),
+    path("openapi.json", api_pages.OpenApi.as_view(), name="openapi"),
+    path("docs", api_pages.Docs.as_view(), name="api-docs"),
 ]
 urlpatterns = [
     path("", home.home, name="home"),

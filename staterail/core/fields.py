@@ -22,6 +22,13 @@ class StrictCharField(serializers.CharField):
         return data
 
 
+class StrictChoiceField(serializers.ChoiceField):
+    def to_internal_value(self, data: JSON) -> str:
+        if not isinstance(data, str) or data not in self.choices:
+            raise serializers.ValidationError(f"This is one of {', '.join(self.choices)}.")
+        return data
+
+
 class StrictIntegerField(serializers.IntegerField):
     def to_internal_value(self, data: JSON) -> int:
         if isinstance(data, bool) or not isinstance(data, int):

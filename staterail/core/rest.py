@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.response import Response
 
@@ -54,6 +55,13 @@ class StrictJSONParser(BaseParser):
         return value
 
 
+class AlwaysJSON(DefaultContentNegotiation):
+    """Answers are JSON whatever the caller would like: a browser's Accept is no reason for an error."""
+
+    def select_renderer(self, request: Any, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 def problem_body(
     status: int, code: str, detail: str, problems: Sequence[Problem] = (), **extra: JSON
 ) -> dict[str, JSON]:
@@ -71,7 +79,7 @@ def problem_response(exception: Exception, context: Any = None) -> Response:
     headers: dict[str, str] = {}
     if isinstance(exception, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(allow)
-        body = problem_body(405, "METHOD_NOT_ALLOWED", f"There is {', '.join(allow)} here.")
+        body = problem_body(405, "METHOD_NOT_ALLOWED", f"There is only {', '.join(allow)} here.")
     elif isinstance(exception, exceptions.UnsupportedMediaType):
         body = problem_body(415, "UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json.")
     else:
@@ -123,7 +131,8 @@ def _problems(details: Any, path: str) -> Iterator[dict[str, JSON]]:
         yield {"severity": "error", "code": code, "path": path, "message": details["message"]}
     elif isinstance(details, Mapping):
         for key, inner in details.items():
-            yield from _problems(inner, path if key == "non_field_errors" else f"{path}/{key}")
+            place = str(key).replace("~", "~0").replace("/", "~1")
+            yield from _problems(inner, path if key == "non_field_errors" else f"{path}/{place}")
     elif isinstance(details, list):
         flat = all(isinstance(inner, Mapping) and set(inner) == {"message", "code"} for inner in details)
         for n, inner in enumerate(details):

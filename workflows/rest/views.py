@@ -9,6 +9,7 @@ from rest_framework.views import APIView
 
 from staterail.accounts.rest.commands import actor_of, carry_out
 from staterail.core.errors import NotFound
+from staterail.core.openapi import page_of
 from staterail.core.pagination import page, read_bool, read_limit, read_search, refuse_unknown_params
 from workflows import selectors, services
 from workflows.definition.schema import json_schema
@@ -34,7 +35,8 @@ def _workflow_answer(request: Request, workflow: Workflow) -> JSON:
 
 class Workflows(APIView):
     @extend_schema(
-        operation_id="list_workflows", summary="List workflows, newest first", responses=WorkflowAnswer(many=True),
+        operation_id="list_workflows", summary="List workflows, newest first",
+        responses=page_of(WorkflowAnswer, cursor=True),
         parameters=[*_PAGE, OpenApiParameter("search", str), OpenApiParameter("archived", bool)],
     )  # fmt: skip
     def get(self, request: Request) -> Response:
@@ -114,7 +116,7 @@ class Archive(APIView):
 class Versions(APIView):
     @extend_schema(
         operation_id="list_versions", summary="A workflow's versions, newest first", parameters=_PAGE,
-        responses=VersionAnswer(many=True),
+        responses=page_of(VersionAnswer, cursor=True),
     )  # fmt: skip
     def get(self, request: Request, workflow: str) -> Response:
         refuse_unknown_params(request, {"limit", "cursor"})
@@ -143,7 +145,8 @@ class Validation(APIView):
         request=DefinitionBody, responses=ProblemsAnswer,
     )  # fmt: skip
     def post(self, request: Request) -> Response:
-        return Response({"problems": services.problems_of(DefinitionBody.read(request)["definition"])})
+        body = DefinitionBody.read(request)
+        return carry_out(request, "definition.validate", lambda: {"problems": services.problems_of(body["definition"])})
 
 
 class DefinitionSchema(APIView):
