@@ -5,13 +5,19 @@ lasting threads keeps connections open (SQLite: 2 ms a request less).
 """
 
 import asyncio
+import contextlib
+import json
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import django
 from django.core.handlers.asgi import ASGIHandler
+
+from staterail.core.middleware import EVERYWHERE
+from staterail.core.rest import MEDIA_TYPE, problem_body
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
 
@@ -21,8 +27,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 THREADS = 16
 MAX_BODY = 2 * 1024 * 1024
-MAX_BATCH = 64 * 1024 * 1024  # of `…/runs/batch`: up to 1,000 inputs
+MAX_BATCH = 64 * 1024 * 1024  # up to 1,000 inputs
+BATCH = re.compile(r"/api/v1/workflows/[^/]+/runs/batch")
 BODY_SECONDS = 30.0
+DRAIN_SECONDS = 5.0  # that a refused sender is listened to, so that it hears the answer
 
 
 class PooledHandler(ASGIHandler):
@@ -58,10 +66,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = MAX_BATCH if scope["path"].endswith("/runs/batch") else MAX_BODY
+        limit = MAX_BATCH if BATCH.fullmatch(scope["path"]) else MAX_BODY
         told = dict(scope["headers"]).get(b"content-length", b"")
         if told.isdigit() and int(told) > limit:
-            await _refuse(send, 413, b"PAYLOAD_TOO_LARGE", b"The request is too large.")
+            await _refuse(receive, send, 413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
             return
         chunks: list[MutableMapping[str, Any]] = []
         size = 0
@@ -72,12 +80,16 @@ class BodyLimit:
                     chunks.append(message)
                     size += len(message.get("body", b""))
                     if size > limit:
-                        await _refuse(send, 413, b"PAYLOAD_TOO_LARGE", b"The request is too large.")
-                        return
+                        break
                     if message["type"] != "http.request" or not message.get("more_body"):
                         break
         except TimeoutError:
-            await _refuse(send, 408, b"VALIDATION_FAILED", b"The body did not come to its end.")
+            await _refuse(receive, send, 408, "VALIDATION_FAILED", "The body did not come to its end.")
+            return
+        if size > limit:
+            more = bool(chunks[-1].get("more_body"))
+            chunks.clear()
+            await _refuse(receive, send, 413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.", more=more)
             return
         waiting = iter(chunks)
 
@@ -88,17 +100,22 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
 
-async def _refuse(send: Send, status: int, code: bytes, detail: bytes) -> None:
-    body = b'{"type":"about:blank","title":"%s","status":%d,"detail":"%s","code":"%s"}' % (
-        code.replace(b"_", b" ").capitalize(), status, detail, code,
-    )  # fmt: skip
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(receive: Receive, send: Send, status: int, code: str, detail: str, *, more: bool = True) -> None:
+    """Answer, then listen for a while to what is still sent: a connection that closes at once loses the answer."""
+    body = json.dumps(problem_body(status, code, detail)).encode()
+    headers = {
+        **EVERYWHERE, "Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Connection": "close",
+        "Cache-Control": "no-store",
+    }  # fmt: skip
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while more:
+                message = await receive()
+                more = message["type"] == "http.request" and bool(message.get("more_body"))
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _application() -> BodyLimit:

@@ -20,7 +20,7 @@ class StateRailError(Exception):
     def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.message = str(self)
-        self.retry_after = retry_after  # seconds, for RATE_LIMITED and UNAVAILABLE
+        self.retry_after = retry_after  # seconds
         self.problems: Sequence[Problem] = ()
 
     @property

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 import time
 from functools import lru_cache
 from uuid import UUID
 
+_WRITTEN = re.compile(r"[0-9a-f]{8}(-?)[0-9a-f]{4}(?:\1[0-9a-f]{4}){2}\1[0-9a-f]{12}", re.IGNORECASE)
 _VERSION_AND_VARIANT = (7 << 76) | (2 << 62)
 _RAND_A_MASK = 0xFFF << 64
 _RAND_B_MASK = (1 << 62) - 1
@@ -25,6 +27,11 @@ def derived_uuid7(parent: UUID, name: str) -> UUID:
     event is keyed by (run_id, seq). Both need an id that does not depend on a row.
     """
     return UUID(int=parent.int ^ _mask(name))
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The id that `text` writes with its hyphens or without. Python's own parser lets much else pass."""
+    return UUID(text) if _WRITTEN.fullmatch(text) else None
 
 
 @lru_cache(maxsize=65_536)

@@ -1,5 +1,6 @@
 """What holds for every request: bounds on its headers, its trace, and the headers of its answer."""
 
+import logging
 from collections.abc import Callable
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from staterail.core import tracing
 from staterail.core.rest import MEDIA_TYPE, problem_body, unavailable
 
+logger = logging.getLogger(__name__)
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 16 * 1024
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _CSP = (
@@ -19,22 +21,38 @@ _CSP = (
 CSP = _CSP.format(styles="")
 CSP_DOCS = _CSP.format(styles=" 'unsafe-inline'")  # Swagger UI sets styles inline; scripts stay ours
 
+EVERYWHERE = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
 Handler = Callable[[HttpRequest], HttpResponse]
 
 
-def limits_and_headers(get_response: Handler) -> Handler:
-    def middleware(request: HttpRequest) -> HttpResponse:
+class LimitsAndHeaders:
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
         tracing.begin(request.headers.get("traceparent"), request.headers.get("X-Correlation-Id"))
-        answer = _refused(request)
-        if answer is None:
-            try:
-                answer = get_response(request)
-            except (OperationalError, InterfaceError):
-                answer = unavailable(request)
+        answer = _refused(request) or self.get_response(request)
         _add_headers(request, answer)
         return answer
 
-    return middleware
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """A page that found no database says so; REST views have their own way."""
+        if isinstance(exception, OperationalError | InterfaceError):
+            logger.warning("the database failed: %s", exception)
+            return unavailable(request)
+        return None
+
+
+limits_and_headers = LimitsAndHeaders
 
 
 def _refused(request: HttpRequest) -> HttpResponse | None:
@@ -56,11 +74,10 @@ def _problem(status: int, code: str, detail: str) -> HttpResponse:
 
 def _add_headers(request: HttpRequest, answer: HttpResponse) -> None:
     docs = request.path == "/api/v1/docs"
-    answer.setdefault("Content-Security-Policy", CSP_DOCS if docs else CSP)
-    answer.setdefault("X-Content-Type-Options", "nosniff")
-    answer.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    answer.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-    answer.setdefault("Permissions-Policy", "camera=(), microphone=(), geolocation=(), interest-cohort=()")
+    if docs:
+        answer.setdefault("Content-Security-Policy", CSP_DOCS)
+    for name, value in EVERYWHERE.items():
+        answer.setdefault(name, value)
     answer.setdefault("X-Trace-Id", tracing.trace_id())
     if request.path.startswith("/api/") and not docs:
         answer.setdefault("Cache-Control", "no-store")

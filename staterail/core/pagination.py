@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 from rest_framework.request import Request
 
 from staterail.core.errors import ValidationFailed
+from staterail.core.ids import uuid_or_none
 
 M = TypeVar("M", bound=Model)
 MAX_SEARCH = 200
@@ -74,10 +75,10 @@ def read_uuid(request: Request, name: str) -> UUID | None:
     text = request.query_params.get(name)
     if text is None:
         return None
-    try:
-        return UUID(text)
-    except ValueError:
-        raise _wrong(name, "This is an id.") from None
+    id = uuid_or_none(text)
+    if id is None:
+        raise _wrong(name, "This is an id.")
+    return id
 
 
 def read_choices(request: Request, name: str, choices: Collection[str]) -> Sequence[str]:

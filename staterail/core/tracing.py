@@ -6,8 +6,10 @@ from contextvars import ContextVar
 
 from staterail.core.errors import ValidationFailed
 
-_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_PRINTABLE = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$")
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<more>-.*)?", re.ASCII
+)
+_PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 _trace: ContextVar[str | None] = ContextVar("trace", default=None)
 _correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
@@ -15,9 +17,10 @@ _correlation: ContextVar[str | None] = ContextVar("correlation", default=None)
 
 def begin(traceparent: str | None, correlation_id: str | None) -> None:
     """Take over what a request brings: a W3C `traceparent` that is one, and `X-Correlation-Id`."""
-    found = _TRACEPARENT.match(traceparent.strip().lower()) if traceparent else None
-    known = found.group(1) if found is not None and found.group(1).strip("0") else None
-    _trace.set(known or secrets.token_hex(16))
+    found = _TRACEPARENT.fullmatch(traceparent.strip()) if traceparent else None
+    if found is not None and found["more"] and found.string.startswith("00"):
+        found = None  # only later versions may say more
+    _trace.set(found["trace"] if found is not None else secrets.token_hex(16))
     _correlation.set(correlation_id)
 
 
@@ -30,7 +33,7 @@ def trace_id() -> str:
 def correlation_id() -> str | None:
     """The caller's. Raises ValidationFailed unless it is 1 to 255 printable ASCII characters."""
     given = _correlation.get()
-    if given is not None and not _PRINTABLE.match(given):
+    if given is not None and _PRINTABLE.fullmatch(given) is None:
         raise ValidationFailed("X-Correlation-Id is 1 to 255 printable ASCII characters.")
     return given
 
