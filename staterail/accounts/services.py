@@ -84,10 +84,12 @@ def user_of_link(uid: str, token: str, *, lock: bool = False) -> User | None:
     return user if user is not None and OneTimeLogin().check_token(user, token) else None
 
 
-def actor_of_user(user: User | Any, tenant_id: str | None = None) -> Actor | None:
-    """A signed-in person in the chosen tenant, else in their first; None for one who belongs to none."""
+def actor_of_user(user: User | Any, tenant_id: str | None = None, slug: str | None = None) -> Actor | None:
+    """A signed-in person in the tenant of this slug, else the chosen one, else their first; None without any."""
     members = Membership.objects.filter(user_id=user.pk, user__is_active=True).order_by("created_at", "id")
-    member = members.filter(tenant_id=tenant_id).first() if tenant_id is not None else None
+    member = members.filter(tenant__slug=slug).first() if slug is not None else None
+    if member is None and tenant_id is not None:
+        member = members.filter(tenant_id=tenant_id).first()
     member = member or members.first()
     if member is None:
         return None

@@ -1,7 +1,6 @@
 """Who calls over REST: an API token, or a session with its CSRF token."""
 
 from typing import Any
-from uuid import UUID
 
 from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
@@ -10,12 +9,15 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from staterail.accounts import throttle
+from staterail.accounts.models import Tenant
 from staterail.accounts.services import actor_of_user
 from staterail.accounts.tokens import actor_of_token
 from staterail.core.actor import Actor
 from staterail.core.errors import Forbidden, Unauthenticated
+from staterail.core.ids import uuid_or_none
 
 MAX_TOKEN = 200  # characters
+TENANT = "X-StateRail-Tenant"  # its slug: where a person acts who belongs to several
 
 
 class _Csrf(CsrfViewMiddleware):
@@ -35,7 +37,8 @@ class TokenOrSession(BaseAuthentication):
             if found is None:
                 return None
             actor = found
-        self._check_tenant(request, actor)
+        if self._is_elsewhere(request, actor):
+            raise Forbidden("You act in another tenant.")
         return actor, "token" if actor.token_id else "session"
 
     def authenticate_header(self, request: Request) -> str:
@@ -61,22 +64,17 @@ class TokenOrSession(BaseAuthentication):
         check.process_request(plain)
         if check.process_view(plain, lambda *_: HttpResponse(), (), {}):
             raise Forbidden("The request has no valid CSRF token.")
-        actor = actor_of_user(user, plain.session.get("tenant_id"))
+        actor = actor_of_user(user, plain.session.get("tenant_id"), request.headers.get(TENANT))
         if actor is None:
             raise Forbidden("You belong to no tenant yet.")
         return actor
 
-    def _check_tenant(self, request: Request, actor: Actor) -> None:
-        """A tenant that a caller names is never trusted: it is the actor's, or refused."""
-        named = request.headers.get("X-Tenant-Id")
-        if named is None:
-            return
-        try:
-            same = UUID(named) == actor.tenant_id
-        except ValueError:
-            same = False
-        if not same:
-            raise Forbidden("You act in another tenant.")
+    def _is_elsewhere(self, request: Request, actor: Actor) -> bool:
+        """A tenant that a caller names is never trusted: it is the actor's, or the call is refused."""
+        id, slug = request.headers.get("X-Tenant-Id"), request.headers.get(TENANT)
+        if id is not None and uuid_or_none(id) != actor.tenant_id:
+            return True
+        return slug is not None and not Tenant.objects.filter(id=actor.tenant_id, slug=slug).exists()
 
 
 class HasActor(BasePermission):
