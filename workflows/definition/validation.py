@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import jsonschema
+from referencing import Registry
 
 from staterail.core.strict_json import MAX_DEPTH, dumps, problem_in
 from workflows.definition.graph_checks import check_graph
@@ -246,6 +247,8 @@ def transition_ids(transitions: Sequence[JSON]) -> list[str]:
 
 # JSON Schemas of the author's own
 
+_NOWHERE = Registry()  # the default one fetches what a `$ref` names: from anywhere, files too
+
 
 def _check_schema(schema: JSON, path: Path, found: Problems) -> None:
     if not isinstance(schema, dict):
@@ -277,7 +280,7 @@ def check_values(schema: dict[str, JSON], value: JSON, root: str) -> list[dict[s
     """How `value` breaks a JSON Schema: problems with paths under the JSON pointer `root`."""
     problems = []
     try:
-        for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
+        for error in jsonschema.Draft202012Validator(schema, registry=_NOWHERE).iter_errors(value):
             code = {"required": "missing_key", "additionalProperties": "unknown_key"}.get(
                 str(error.validator), "bad_value"
             )
