@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from runs.approvals import is_assignee
-from runs.machine.states import RUN_FINAL, RunState, StepState
+from runs.approvals import Decider
+from runs.machine.states import RUN_FINAL, Reason, RunState, StepState
 from runs.models import StepRun, WorkflowRun
 from staterail.core.actor import Actor
 from staterail.core.permissions import allowed
@@ -27,11 +27,11 @@ def run_actions(actor: Actor, run: WorkflowRun) -> list[Action]:
     return [cancel, retry, _yes("run_again")]
 
 
-def step_actions(actor: Actor, run: WorkflowRun, step: StepRun) -> list[Action]:
+def step_actions(decider: Decider, run: WorkflowRun, step: StepRun) -> list[Action]:
     """retry_step, and for an approval approve and reject."""
-    actions = [_retry_step(actor, run, step)]
+    actions = [_retry_step(decider.actor, run, step)]
     if step.kind == "HumanApproval":
-        why = _why_not_decide(actor, run, step)
+        why = why_not_decide(decider, run, step)
         actions += [_no(name, why) if why else _yes(name) for name in ("approve", "reject")]
     return actions
 
@@ -46,13 +46,17 @@ def _retry_step(actor: Actor, run: WorkflowRun, step: StepRun) -> Action:
     return _yes("retry_step")
 
 
-def _why_not_decide(actor: Actor, run: WorkflowRun, step: StepRun) -> str | None:
-    if step.reason != "waiting_approval":
+def why_not_decide(decider: Decider, run: WorkflowRun, step: StepRun) -> str | None:
+    """Why the caller may not approve or reject this step now, or None where they may."""
+    if step.reason != Reason.WAITING_APPROVAL:
         return f"The approval is {step.state}."
-    if not allowed(actor, "runs.decide_approval", run):
+    if run.stopping is not None:
+        return "The run is being cancelled."
+    if not allowed(decider.actor, "runs.decide_approval", run):
         return "This needs the permission runs.decide_approval."
-    config = step.input if isinstance(step.input, dict) else {}
-    return None if is_assignee(actor, config.get("assignees")) else "You are not an assignee."
+    return decider.why_not(
+        getattr(step, "config", step.input), run.started_by_ref
+    )  # see selectors: input may be hidden
 
 
 def _yes(action: str) -> Action:

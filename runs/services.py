@@ -5,6 +5,7 @@ loads the new state and is judged by it. Nothing here starts a step: the doorbel
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ from staterail.core.permissions import require
 from staterail.core.strict_json import dumps
 from workflows import selectors as workflows
 from workflows.definition.parsing import BrokenDefinition
+from workflows.definition.shape import STEP_ID
 from workflows.definition.validation import check_values
 from workflows.models import Workflow, WorkflowVersion
 
@@ -81,6 +83,7 @@ def start_run(
     Args:
         input: JSON object of at most 1 MiB, checked against the version's input schema.
         draft: run the draft instead, as a test run that keeps its own copy of the definition.
+        corr_id: the run's; else the request's `X-Correlation-Id`, else its own id.
         idempotency_key: 1 to 255 characters chosen by the caller, unique in the tenant, kept for ever.
 
     Raises:
@@ -110,19 +113,32 @@ def _start(
     started: list[Started | None] = [Started(id, created=False) if id else None for id in known]
     fresh = [n for n, before in enumerate(started) if before is None]
     if fresh:
+        _keys_differ_or_bodies_agree(requests, hashes)
         target = workflows.draft_of(actor, workflow) if draft else workflows.published_version(actor, workflow, version)
         writes = _writes(actor, target, [requests[n] for n in fresh], [hashes[n] for n in fresh], trigger, draft)
         with transaction.atomic():
             winners = store.current().persist(writes)
+            for n, write in zip(fresh, writes, strict=True):
+                started[n] = Started(write.head.id, created=True) if write.head.id in winners else None
+            if None in started:  # a key that came twice, in this batch or in a race for it
+                again = _started_before(actor, requests, hashes)
+                started = [
+                    s or (Started(id, created=False) if id else None) for s, id in zip(started, again, strict=True)
+                ]
+            if None in started:
+                raise Unavailable("The run could not be stored: try again.", retry_after=1)
             doorbell.ring_after_commit()
-        for n, write in zip(fresh, writes, strict=True):
-            id = write.head.id
-            started[n] = Started(id, created=True) if id in winners else None
-        again = _started_before(actor, requests, hashes)  # a key twice in this batch, or a race for it
-        started = [s or (Started(id, created=False) if id else None) for s, id in zip(started, again, strict=True)]
-    if any(s is None for s in started):
-        raise Unavailable("The run could not be stored: try again.", retry_after=1)
     return [s for s in started if s is not None]
+
+
+def _keys_differ_or_bodies_agree(requests: Sequence[RunRequest], hashes: Sequence[str]) -> None:
+    bodies: dict[str, str] = {}
+    for request, request_hash in zip(requests, hashes, strict=True):
+        if (
+            request.idempotency_key is not None
+            and bodies.setdefault(request.idempotency_key, request_hash) != request_hash
+        ):
+            raise IdempotencyConflict(f"The key {request.idempotency_key[:100]} stands twice in this batch.")
 
 
 def _started_before(actor: Actor, requests: Sequence[RunRequest], hashes: Sequence[str]) -> list[UUID | None]:
@@ -159,7 +175,7 @@ def _writes(
     if isinstance(plan, BrokenDefinition):
         raise ValidationFailed(f"The definition cannot be run: {plan}")
     current = store.current()
-    now, trace_id = current.now(), tracing.trace_id()
+    now, trace_id, caller = current.now(), tracing.trace_id(), tracing.correlation_id()
     writes = []
     for request, request_hash in zip(requests, hashes, strict=True):
         text = _checked_input(plan.definition.input_schema, request.input)
@@ -167,7 +183,7 @@ def _writes(
         head = RunHead(
             id=id, tenant_id=actor.tenant_id, workflow_id=version.workflow_id, version_id=version.id,
             version=version.version, input=text, metadata=_bounded("metadata", request.metadata or {}),
-            trace_id=trace_id, corr_id=request.corr_id or str(id), trigger=trigger,
+            trace_id=trace_id, corr_id=request.corr_id or caller or str(id), trigger=trigger,
         )  # fmt: skip
         new = NewRun(
             now, actor.name[:200], actor.ref, is_test=draft, definition=dumps(version.definition) if draft else None,
@@ -211,6 +227,7 @@ def retry_step(*, actor: Actor, run_id: UUID, step_id: str, input: JSON = UNSET,
 
     Raises IllegalTransition unless the step failed and nothing that follows it is open.
     """
+    _check_step_id(step_id)
     text = None if input is UNSET else _bounded("input", input)
     _command(actor, run_id, RetryStep(step_id, text, corr_id, actor.name))
 
@@ -224,12 +241,18 @@ def decide_approval(
     Raises Forbidden unless the actor is an assignee, ValidationFailed where `data` breaks the
     form, IllegalTransition (saying who decided what and when) where nothing waits.
     """
+    _check_step_id(step_id)
 
     def stimulus(loaded: Loaded) -> Stimulus:
         comment_text = check_decision(actor, loaded, step_id, action, comment, data)
         return ManualTransition(step_id, action, actor.name, comment_text, data, corr_id)
 
     _command(actor, run_id, stimulus, permission="runs.decide_approval")
+
+
+def _check_step_id(step_id: str) -> None:
+    if re.fullmatch(STEP_ID, step_id) is None:
+        raise NotFound("This run has no such step.")
 
 
 def _command(actor: Actor, run_id: UUID, stimulus: Any, *, permission: str = "workflows.operate_workflow") -> None:

@@ -6,6 +6,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from runs import selectors as runs
+from runs.approvals import Decider
 from staterail.accounts.services import actor_of_user
 from workflows import selectors as workflows
 
@@ -20,5 +21,5 @@ def home(request: HttpRequest) -> HttpResponse:
     facts = runs.facts_of(newest)
     rows = [{"run": run, "facts": facts[run.id]} for run in newest]
     known = workflows.workflows(actor).order_by("name")[:100]
-    waiting = runs.approvals(actor, limit=20)
+    waiting = runs.approvals(Decider(actor), limit=20)
     return render(request, "home.html", {"actor": actor, "workflows": known, "rows": rows, "approvals": waiting})

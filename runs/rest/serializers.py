@@ -3,15 +3,24 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from runs.actions import run_actions, step_actions
+from runs.actions import run_actions, step_actions, why_not_decide
+from runs.failures import error_signature
 from runs.machine.states import RunState, StepState
 from runs.models import Event, StepLog, StepRun, WorkflowRun
 from runs.selectors import RunFacts
-from runs.services import RunRequest
-from staterail.core.actor import Actor
-from staterail.core.fields import AnyJSONField, ClosedSerializer, JSONObjectField, StrictCharField, StrictIntegerField
+from staterail.accounts.idempotency import KEY
+from staterail.core.fields import (
+    AnyJSONField,
+    ClosedSerializer,
+    JSONObjectField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictIntegerField,
+)
+from staterail.core.ids import derived_uuid7
 
 JSON = Any
 MAX_BATCH = 1000
@@ -28,10 +37,12 @@ class BatchItem(ClosedSerializer):
     input = AnyJSONField(required=False)
     metadata = JSONObjectField(required=False)
     corr_id = StrictCharField(min_length=1, max_length=255, required=False)
-    idempotency_key = StrictCharField(min_length=1, max_length=255, required=False)
+    idempotency_key = StrictCharField(required=False)
 
-    def request(self, item: dict[str, JSON]) -> RunRequest:
-        return RunRequest(**{"input": {}, **item})
+    def validate_idempotency_key(self, key: str) -> str:
+        if KEY.fullmatch(key) is None:
+            raise serializers.ValidationError("A key is 1 to 255 printable ASCII characters.")
+        return key
 
 
 class Batch(ClosedSerializer):
@@ -52,7 +63,7 @@ class StepRetry(ClosedSerializer):
 
 
 class Transition(ClosedSerializer):
-    action = serializers.ChoiceField(["approve", "reject"])
+    action = StrictChoiceField(["approve", "reject"])
     comment = StrictCharField(max_length=2000, required=False, allow_blank=True, allow_null=True)
     data = AnyJSONField(required=False)  # type: ignore[assignment] # a field called data
     item_index = StrictIntegerField(required=False, allow_null=True)
@@ -64,11 +75,22 @@ class ActionAnswer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_null=True)
 
 
+class FailureAnswer(serializers.Serializer[Any]):
+    """The first unhandled failure."""
+
+    step_id = serializers.CharField()
+    attempt = serializers.IntegerField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+    signature = serializers.CharField(help_text="the same for failures that differ in numbers and ids only")
+    at = serializers.DateTimeField()
+
+
 def duration_ms(started_at: datetime | None, completed_at: datetime | None) -> float | None:
     """Started to completed, or to now while it runs."""
     if started_at is None:
         return None
-    return round(((completed_at or datetime.now(UTC)) - started_at).total_seconds() * 1000, 3)
+    return max(0.0, round(((completed_at or datetime.now(UTC)) - started_at).total_seconds() * 1000, 3))
 
 
 class StepRunAnswer(serializers.ModelSerializer[StepRun]):
@@ -99,8 +121,9 @@ class StepRunAnswer(serializers.ModelSerializer[StepRun]):
     def get_output_bytes(self, step: StepRun) -> int | None:
         return getattr(step, "output_bytes", None)
 
+    @extend_schema_field(ActionAnswer(many=True))
     def get_allowed_actions(self, step: StepRun) -> list[dict[str, JSON]]:
-        return step_actions(self.context["actor"], self.context["run"], step)
+        return step_actions(self.context["decider"], self.context["run"], step)
 
 
 class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
@@ -110,6 +133,10 @@ class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
     workflow_version_id = serializers.UUIDField(source="version_id")
     state = serializers.ChoiceField(list(RunState))
     reason = serializers.SerializerMethodField()
+    input = serializers.JSONField(allow_null=True, help_text="null where it is larger than 64 KiB: see input_bytes")
+    output = serializers.JSONField(allow_null=True)
+    input_bytes = serializers.SerializerMethodField()
+    output_bytes = serializers.SerializerMethodField()
     error = serializers.JSONField(allow_null=True)
     metadata = serializers.JSONField()
     duration_ms = serializers.SerializerMethodField()
@@ -122,9 +149,10 @@ class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
     class Meta:
         model = WorkflowRun
         fields = [
-            "id", "workflow_id", "workflow_version_id", "state", "reason", "generation", "error", "metadata", "trigger",
-            "started_by", "is_test", "created_at", "started_at", "completed_at", "duration_ms", "seq", "trace_id",
-            "corr_id", "sla_breached", "sla_seconds", "current_steps", "failure", "allowed_actions",
+            "id", "workflow_id", "workflow_version_id", "state", "reason", "generation", "input", "output",
+            "input_bytes", "output_bytes", "error", "metadata", "trigger", "started_by", "is_test", "created_at",
+            "started_at", "completed_at", "duration_ms", "seq", "trace_id", "corr_id", "sla_breached", "sla_seconds",
+            "current_steps", "failure", "allowed_actions",
         ]  # fmt: skip
 
     def _facts(self, run: WorkflowRun) -> RunFacts:
@@ -132,6 +160,12 @@ class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
 
     def get_reason(self, run: WorkflowRun) -> str | None:
         return self._facts(run).reason
+
+    def get_input_bytes(self, run: WorkflowRun) -> int | None:
+        return getattr(run, "input_bytes", None)
+
+    def get_output_bytes(self, run: WorkflowRun) -> int | None:
+        return getattr(run, "output_bytes", None)
 
     def get_duration_ms(self, run: WorkflowRun) -> float | None:
         return duration_ms(run.started_at, run.completed_at)
@@ -146,44 +180,32 @@ class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
     def get_current_steps(self, run: WorkflowRun) -> list[str]:
         return self._facts(run).open_steps
 
+    @extend_schema_field(FailureAnswer(allow_null=True))
     def get_failure(self, run: WorkflowRun) -> dict[str, JSON] | None:
         step = self._facts(run).failed_step
         if step is None or not isinstance(step.fault, dict):
             return None
+        code, message = str(step.fault.get("code")), str(step.fault.get("message"))
         return {
-            "step_id": step.step_id, "attempt": step.attempt, "code": step.fault["code"],
-            "message": step.fault["message"], "at": step.completed_at,
+            "step_id": step.step_id, "attempt": step.attempt, "code": code, "message": message,
+            "signature": error_signature(run.workflow_id, step.step_id, code, message), "at": step.completed_at,
         }  # fmt: skip
 
+    @extend_schema_field(ActionAnswer(many=True))
     def get_allowed_actions(self, run: WorkflowRun) -> list[dict[str, JSON]]:
         return run_actions(self.context["actor"], run)
 
 
 class RunDetailAnswer(RunAnswer):
-    input = serializers.SerializerMethodField(help_text="null where it is larger than 64 KiB: see input_bytes")
-    output = serializers.SerializerMethodField()
-    input_bytes = serializers.SerializerMethodField()
-    output_bytes = serializers.SerializerMethodField()
     step_runs = serializers.SerializerMethodField()
 
     class Meta(RunAnswer.Meta):
-        fields = [*RunAnswer.Meta.fields, "input", "output", "input_bytes", "output_bytes", "step_runs"]
+        fields = [*RunAnswer.Meta.fields, "step_runs"]
 
-    def get_input(self, run: WorkflowRun) -> JSON:
-        return self.context["payload"]["input"]
-
-    def get_output(self, run: WorkflowRun) -> JSON:
-        return self.context["payload"]["output"]
-
-    def get_input_bytes(self, run: WorkflowRun) -> int | None:
-        return self.context["payload"]["input_bytes"]  # type: ignore[no-any-return]
-
-    def get_output_bytes(self, run: WorkflowRun) -> int | None:
-        return self.context["payload"]["output_bytes"]  # type: ignore[no-any-return]
-
+    @extend_schema_field(StepRunAnswer(many=True))
     def get_step_runs(self, run: WorkflowRun) -> list[dict[str, JSON]]:
         steps = self.context["steps"]
-        return StepRunAnswer(steps, many=True, context={"actor": self.context["actor"], "run": run}).data  # type: ignore[return-value]
+        return StepRunAnswer(steps, many=True, context={"decider": self.context["decider"], "run": run}).data  # type: ignore[return-value]
 
 
 class EventAnswer(serializers.ModelSerializer[Event]):
@@ -199,7 +221,7 @@ class EventAnswer(serializers.ModelSerializer[Event]):
         ]  # fmt: skip
 
     def get_id(self, event: Event) -> str:
-        return f"{event.run_id}:{event.seq}"
+        return str(derived_uuid7(event.run_id, f"#{event.seq}"))
 
 
 class LogLineAnswer(serializers.ModelSerializer[StepLog]):
@@ -239,5 +261,4 @@ class ApprovalAnswer(serializers.Serializer[StepRun]):
         return schema if isinstance(schema, dict) else None
 
     def get_can_act(self, step: StepRun) -> bool:
-        actor: Actor = self.context["actor"]
-        return all(a["allowed"] for a in step_actions(actor, step.run, step) if a["action"] in ("approve", "reject"))
+        return why_not_decide(self.context["decider"], step.run, step) is None

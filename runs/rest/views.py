@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from runs import selectors, services
+from runs.approvals import Decider
 from runs.machine.states import RunState
 from runs.models import WorkflowRun
 from runs.rest.answers import item_index_is_null, run_answer, runs_answer, step_answer
@@ -30,6 +31,7 @@ from runs.rest.serializers import (
 from staterail.accounts.idempotency import read_key
 from staterail.accounts.rest.commands import actor_of, carry_out
 from staterail.core import tracing
+from staterail.core.openapi import page_of
 from staterail.core.pagination import (
     page,
     read_choices,
@@ -52,7 +54,6 @@ class StartRun(APIView):
     )  # fmt: skip
     def post(self, request: Request, workflow: str) -> Response:
         actor, body, key = actor_of(request), NewRun.read(request), read_key(request)
-        body.setdefault("corr_id", tracing.correlation_id())
         started = services.start_run(
             actor=actor, workflow=workflow_of(actor, workflow), idempotency_key=key, **{"input": {}, **body}
         )
@@ -71,8 +72,7 @@ class StartRuns(APIView):
     def post(self, request: Request, workflow: str) -> Response:
         actor, body = actor_of(request), Batch.read(request)
         found = workflow_of(actor, workflow)
-        corr_id = tracing.correlation_id()
-        requests = [services.RunRequest(**{"input": {}, "corr_id": corr_id, **item}) for item in body["runs"]]
+        requests = [services.RunRequest(**item) for item in body["runs"]]
 
         def start() -> JSON:
             return {"run_ids": [str(id) for id in services.start_runs(actor=actor, workflow=found, requests=requests)]}
@@ -82,7 +82,7 @@ class StartRuns(APIView):
 
 class Runs(APIView):
     @extend_schema(
-        operation_id="list_runs", summary="List runs, newest first", responses=RunAnswer(many=True),
+        operation_id="list_runs", summary="List runs, newest first", responses=page_of(RunAnswer, cursor=True),
         parameters=[
             OpenApiParameter("workflow_id", UUID), OpenApiParameter("state", str, many=True, enum=list(RunState)),
             OpenApiParameter("created_after", str), OpenApiParameter("search", str), OpenApiParameter("limit", int),
@@ -128,7 +128,7 @@ class OneStep(APIView):
 
 class Events(APIView):
     @extend_schema(
-        operation_id="list_events", summary="A run's events in `seq` order", responses=EventAnswer(many=True),
+        operation_id="list_events", summary="A run's events in `seq` order", responses=page_of(EventAnswer),
         parameters=[OpenApiParameter("after_seq", int), OpenApiParameter("limit", int)],
     )  # fmt: skip
     def get(self, request: Request, run_id: str) -> Response:
@@ -142,7 +142,7 @@ class Events(APIView):
 
 class Logs(APIView):
     @extend_schema(
-        operation_id="list_logs", summary="What a step wrote, oldest first", responses=LogLineAnswer(many=True),
+        operation_id="list_logs", summary="What a step wrote, oldest first", responses=page_of(LogLineAnswer),
         parameters=[
             OpenApiParameter("attempt", int), OpenApiParameter("item_index", int), OpenApiParameter("offset", int),
             OpenApiParameter("limit", int), OpenApiParameter("search", str),
@@ -233,14 +233,14 @@ class ManualTransition(APIView):
 class Approvals(APIView):
     @extend_schema(
         operation_id="list_approvals", summary="Approvals that wait and that you may decide",
-        responses=ApprovalAnswer(many=True), parameters=[OpenApiParameter("limit", int)],
+        responses=page_of(ApprovalAnswer), parameters=[OpenApiParameter("limit", int)],
     )  # fmt: skip
     def get(self, request: Request) -> Response:
         refuse_unknown_params(request, {"limit"})
-        actor = actor_of(request)
-        found = selectors.approvals(actor, limit=read_limit(request, default=100))
+        decider = Decider(actor_of(request))
+        found = selectors.approvals(decider, limit=read_limit(request, default=100))
         many: Any = ApprovalAnswer  # the stubs know one only
-        return Response({"results": many(found, many=True, context={"actor": actor}).data})
+        return Response({"results": many(found, many=True, context={"decider": decider}).data})
 
 
 def _fresh(request: Request, run: WorkflowRun) -> JSON:

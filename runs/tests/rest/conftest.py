@@ -1,0 +1,63 @@
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import pytest
+
+from runs import store
+from runs.executors.task import execute
+from runs.machine.states import RUN_FINAL
+from runs.models import StepRun, WorkflowRun
+from runs.reactor.loop import Reactor
+from runs.tests.rest.client import Api
+from staterail.accounts.tests.factories import TenantFactory
+
+
+@pytest.fixture
+def api() -> Api:
+    """An administrator's token of a tenant of the test's own."""
+    return Api()
+
+
+@pytest.fixture
+def tenant(api: Api):
+    return api.tenant
+
+
+@pytest.fixture
+def stranger() -> Api:
+    """An administrator of another tenant."""
+    return Api(tenant=TenantFactory(), name="stranger")
+
+
+class Engine:
+    """The reactor, turned by hand in the test's own transaction."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor(store.current(), 2, {"Task": execute}, None, name="test")
+
+    def until(self, holds: Callable[[], object], seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, "stuck"
+            self.reactor.ring()
+            self.reactor.turn()
+
+    def finish(self, *run_ids: str) -> None:
+        """Until these runs have ended."""
+        ids = {UUID(id) for id in run_ids}
+        ended = WorkflowRun.objects.filter(id__in=ids, state__in=list(RUN_FINAL))
+        self.until(lambda: ended.count() == len(ids))
+        self.until(lambda: not ids & self.reactor.owned.keys())
+
+    def wait(self, run_id: str, step_id: str, reason: str = "waiting_approval") -> None:
+        """Until this step waits, and nobody owns its run."""
+        step = StepRun.objects.filter(run_id=run_id, step_id=step_id, reason=reason)
+        self.until(lambda: step.exists() and UUID(run_id) not in self.reactor.owned)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine()
+    yield made
+    made.reactor.pool.close()
