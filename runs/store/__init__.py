@@ -16,6 +16,10 @@ def current() -> Store:
         from runs.store.sqlite import SqliteStore
 
         return SqliteStore()
+    if connection.vendor == "postgresql":
+        from runs.store.postgres import PostgresStore
+
+        return PostgresStore()
     from runs.store.reference import ReferenceStore
 
     return ReferenceStore()

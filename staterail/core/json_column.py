@@ -12,7 +12,7 @@ from psycopg.types.json import Json
 
 
 class JSONColumn(models.JSONField):
-    """A JSONField whose PostgreSQL type is `json`. What is stored was made by our own `dumps`: no CHECK parses it again."""
+    """A JSONField, on PostgreSQL of the type `json`. Our own `dumps` made what is stored: no CHECK parses it again."""
 
     def db_type(self, connection: Any) -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)

@@ -1,0 +1,86 @@
+"""The PostgreSQL store: a batch is one statement, which locks, guards, writes and commits in one round trip.
+
+Rows of runs are locked in the order of their ids, so that two batches cannot deadlock. What a
+batch writes of steps, events and logs is joined to the runs whose revision still stood: a run is
+stored whole or not at all.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+from runs.store.interface import LEASE, Loaded, LogBatch, Write
+from runs.store.plans import plans_of
+from runs.store.postgres.arrays import Row
+from runs.store.postgres.batch import log_rows, persist_statement
+from runs.store.postgres.statements import APPEND_LOGS, CLAIM, LOAD_RUNS, LOAD_STEPS, LOGS, RENEW
+from runs.store.rows import loaded
+
+_LEASE = f"{LEASE.total_seconds()} seconds"
+
+
+class PostgresStore:
+    """See `runs.store.interface.Store`."""
+
+    def now(self) -> datetime:
+        found: datetime = self._rows("SELECT clock_timestamp()")[0][0]
+        return found
+
+    def claim(self, owner: UUID, room: int) -> list[UUID]:
+        claimed: list[UUID] = []
+        while room > len(claimed):  # a tenant alone is given its turn's room, then what the others left
+            left = room - len(claimed)
+            found = self._rows(CLAIM, (owner.hex, left, left, owner.hex, _LEASE))
+            claimed += [row[0] for row in found]
+            if not found:
+                break
+        return claimed
+
+    def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        ids = "{" + ",".join(id.hex for id in run_ids) + "}"
+        known = self._dicts(LOAD_RUNS, ids)
+        steps: dict[UUID, list[dict[str, Any]]] = {run["id"]: [] for run in known}
+        for row in self._dicts(LOAD_STEPS, ids):
+            if row["run_id"] in steps:
+                steps[row["run_id"]].append(row)
+        plans = plans_of({run["version_id"] for run in known if run["definition"] is None})
+        return {run["id"]: loaded(run, steps[run["id"]], plans.get) for run in known}
+
+    def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        if not writes:
+            return set()
+        statement, parameters = persist_statement(writes)
+        return {row[0] for row in self._rows(statement, parameters)}
+
+    def renew(self, owner: UUID) -> dict[UUID, int]:
+        return dict(self._rows(RENEW, (_LEASE, owner.hex, owner.hex)))
+
+    def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
+        rows: list[Row] = []
+        for batch in batches:
+            log_rows(head, batch, rows)
+        self._execute(APPEND_LOGS, LOGS.parameters(rows))
+
+    def next_wake(self) -> datetime | None:
+        found: datetime | None = self._rows("SELECT min(wake_at) FROM runs_workflowrun WHERE wake_at IS NOT NULL")[0][0]
+        return found
+
+    def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        found: list[Any] = self._execute(statement, parameters).fetchall()
+        return found
+
+    def _dicts(self, statement: str, ids: str) -> list[dict[str, Any]]:
+        cursor = self._execute(statement, (ids,))
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def _execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """On psycopg's own cursor: bound and prepared by the server, where Django's would interpolate."""
+        connection.ensure_connection()
+        with connection.wrap_database_errors:
+            cursor: Any = psycopg.Cursor(connection.connection)
+            return cursor.execute(statement, parameters or None, prepare=True)
