@@ -21,8 +21,8 @@ QUEUES: dict[str, list[str]] = {
 class Command(BaseCommand):
     help = (
         "Work on a queue, next to any number of other workers on any number of machines. `runs` drives runs (one"
-        " reactor a process), `tasks` executes isolated tasks in processes of their own, `readers` follows the event log."
-        " SIGTERM stops in good order: what executes ends or is put back, within 30 s."
+        " reactor a process), `tasks` executes isolated tasks in processes of their own, `readers` follows the event"
+        " log. SIGTERM stops in good order: what executes ends or is put back, within 30 s."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
