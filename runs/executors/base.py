@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from runs.executors.logs import LogBuffer
+from runs.executors.logs import LogBuffer, escaped
 
 JSON = Any
 
@@ -19,6 +19,7 @@ JSON = Any
 class StepFailure(Exception):
     """An attempt failed.
 
+    `code` and `message` may come from a stranger: control characters in them are escaped.
     `retry_after` is what a server asked for, in seconds: a floor for the wait.
     """
 
@@ -32,7 +33,7 @@ class StepFailure(Exception):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.code, self.message, self.retryable = code, message, retryable
+        self.code, self.message, self.retryable = escaped(code), escaped(message), retryable
         self.details, self.retry_after = details, retry_after
 
 
@@ -51,6 +52,7 @@ class Call:
     trace_id: str = ""
     corr_id: str = ""
     metadata: dict[str, JSON] = field(default_factory=dict)  # the run's
+    depth: int = 0  # how many runs of StateRail stand above this one, each started by an HttpCall of the one before
     alone: bool = False  # in a child process of its own
     log: LogBuffer = field(default_factory=LogBuffer)
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -4,33 +4,38 @@ import inspect
 import logging
 import threading
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from runs.executors.base import Call, StepFailure
+from staterail.core.redaction import redact_text
 from workflows.task_registry import TaskError, registered
 
 JSON = Any
-MAX_MESSAGE = 2000
+MAX_MESSAGE = 2000  # characters
+_NOWHERE = logging.Logger("task", logging.DEBUG)  # known to no handler: what a task logs is its step's only
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
-    """Writes into the step's log; knows no handlers, so nothing is left behind."""
+    """Writes into the step's log, without the secrets of this attempt. Never raises, like any logger."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__(logging.Logger("task", logging.DEBUG), {})
+        super().__init__(_NOWHERE, {})
         self._call = call
 
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        return msg, kwargs
-
     def log(self, level: int, msg: object, *args: object, exc_info: Any = None, **kwargs: Any) -> None:
-        text = str(msg) % args if args else str(msg)
+        if self._call.log.is_cut:
+            return
+        try:
+            text = logging.LogRecord("task", level, "", 0, msg, args, None).getMessage()
+        except Exception:  # arguments that do not fit their format, or a __str__ that raises
+            text = f"{msg!s:.1000} (its arguments do not fit)" if isinstance(msg, str) else "a message without a text"
         if exc_info:
-            text += "\n" + traceback.format_exc()
-        self._call.log.write(text, logging.getLevelName(level).lower())
+            text += "\n" + _traceback_of(exc_info)
+        self._call.log.write(redact_text(text, self._call.secrets), _level_name(level))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +65,75 @@ class TaskContext:
 def execute(call: Call) -> JSON:
     """Raises StepFailure: what the task raised as TaskError, `task_error` for any other exception."""
     config = call.config if isinstance(call.config, dict) else {}
-    name, args = config.get("name"), config.get("args") or {}
+    name, args = config.get("name"), config.get("args")
     task = registered().get(name) if isinstance(name, str) else None
     if task is None:
         raise StepFailure("unknown_task", f"No Task {str(name)[:100]!r} is registered here.", retryable=False)
-    context = context_of(call)
+    if args is None:
+        args = {}
     if not isinstance(args, dict):
         raise StepFailure("task_error", "`args` is an object.", retryable=False)
+    context = context_of(call)
     try:
-        inspect.signature(task.function).bind(context, **args)
+        _signature(task.function).bind(context, **args)
     except TypeError as error:
         raise StepFailure("task_error", f"{name} does not take these args: {error}", retryable=False) from None
     try:
-        return task.function(context, **args)
+        return task.function(context, **_copy(args))
     except TaskError as error:
-        raise StepFailure(error.code, error.message[:MAX_MESSAGE], retryable=error.retryable) from None
+        raise _failure_of(call, error) from None
     except BaseException as error:  # a task that calls sys.exit() must not take the thread along
-        call.log.write(traceback.format_exc(), "error")
-        message = f"{type(error).__name__}: {error}"[:MAX_MESSAGE]
-        raise StepFailure("task_error", message, retryable=True) from None
+        call.log.write(redact_text(traceback.format_exc(), call.secrets), "error")
+        message = redact_text(f"{type(error).__name__}: {_text_of(error)}", call.secrets)
+        raise StepFailure("task_error", message[:MAX_MESSAGE], retryable=True) from None
 
 
 def context_of(call: Call) -> TaskContext:
     return TaskContext(
         run_id=call.run_id, step_id=call.step_id, attempt=call.attempt, generation=call.generation,
         idempotency_key=f"{call.run_id}:{call.step_id}:{call.generation}", trace_id=call.trace_id, corr_id=call.corr_id,
-        metadata=call.metadata, logger=TaskLogger(call), _cancelled=call.cancelled,
+        metadata=_copy(call.metadata), logger=TaskLogger(call), _cancelled=call.cancelled,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)  # 10 µs, and each step of each run asks
+
+
+def _copy(value: JSON) -> JSON:
+    """Args without expressions belong to the definition, which all its runs share: a task gets its own."""
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value
+
+
+def _failure_of(call: Call, error: TaskError) -> StepFailure:
+    code = error.code if isinstance(error.code, str) and error.code.strip() else "task_error"
+    message = redact_text(str(error.message), call.secrets)
+    return StepFailure(code, message[:MAX_MESSAGE], retryable=bool(error.retryable))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be told)"
+
+
+def _traceback_of(exc_info: Any) -> str:
+    if isinstance(exc_info, BaseException):
+        return "".join(traceback.format_exception(exc_info))
+    if isinstance(exc_info, tuple):
+        return "".join(traceback.format_exception(*exc_info))
+    return traceback.format_exc()
+
+
+def _level_name(level: int) -> str:
+    if level >= logging.ERROR:
+        return "error"
+    if level >= logging.WARNING:
+        return "warning"
+    return "info" if level >= logging.INFO else "debug"
