@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 
 from runs.approvals import Decider
 from runs.machine.plan import Plan
@@ -89,18 +90,24 @@ def facts_of(found: Iterable[WorkflowRun]) -> dict[UUID, RunFacts]:
         if run.state == RunState.RUNNING:
             facts[run.id].reason = running_reason(run.stopping is not None, reasons.get(run.id, set()))
     _add_failures([run for run in page if run.state == RunState.FAILED and run.error], facts)
-    slas = dict(
-        WorkflowVersion.objects.filter(id__in={run.version_id for run in page}).values_list("id", "definition__sla")
-    )
+    versions = WorkflowVersion.objects.filter(id__in={run.version_id for run in page})
+    slas = dict(versions.values_list("id", KeyTextTransform("sla", F("definition"))))
     for run in page:
         facts[run.id].sla_seconds = _seconds(slas.get(run.version_id))
     return facts
 
 
-def _seconds(duration: JSON) -> float | None:
+def _seconds(duration: str | float | None) -> float | None:
+    """Of a definition's duration: text with a unit, or a number, which comes as text too."""
+    if duration is None:
+        return None
     try:
-        return parse_duration(duration).total_seconds() if duration is not None else None
-    except (ValueError, TypeError):  # a definition of another release: its runs are shown all the same
+        return float(duration)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(duration).total_seconds()
+    except ValueError:  # of another release: its runs are shown all the same
         return None
 
 

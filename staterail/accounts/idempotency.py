@@ -20,7 +20,6 @@ from rest_framework.utils.encoders import JSONEncoder
 from staterail.accounts.models import IdempotencyRecord
 from staterail.core.actor import Actor
 from staterail.core.errors import Conflict, IdempotencyConflict, ValidationFailed
-from staterail.core.strict_json import dumps
 
 JSON = Any
 KEPT = timedelta(hours=24)
@@ -56,16 +55,16 @@ def once(
         if known is not None and known.created_at > datetime.now(UTC) - KEPT:
             if known.request_hash != request_hash:
                 raise IdempotencyConflict
-            return known.status, json.loads(known.response), True
+            return known.status, known.response, True
         status, body = run()
-        text = dumps(json.loads(json.dumps(body, cls=JSONEncoder)))
+        plain = json.loads(json.dumps(body, cls=JSONEncoder))
         if known is not None:
             known.delete()
         IdempotencyRecord.objects.create(
             tenant_id=actor.tenant_id, operation=operation, key=key, request_hash=request_hash, status=status,
-            response=text,  # as text: a database that sorts an object's keys would answer in other bytes
+            response=plain,
         )  # fmt: skip
-    return status, json.loads(text), False
+    return status, plain, False
 
 
 @contextmanager

@@ -34,6 +34,11 @@ class Api:
     def get(self, path: str, **headers: str) -> tuple[int, Any]:
         return self.call("GET", path, None, **headers)
 
+    def find(self, path: str, **query: str) -> tuple[int, Any]:
+        """With a query string that needs quoting."""
+        answer = self.client.get(V1 + path, query)
+        return answer.status_code, answer.json()
+
     def post(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         return self.call("POST", path, body, **headers)
 
