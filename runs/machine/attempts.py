@@ -13,6 +13,11 @@ from runs.machine.stimuli import Due, Failed, Lost, PutBack, Succeeded
 from staterail.core.strict_json import dumps
 
 JSON = Any
+_INTERRUPTED_BY = {
+    "operator": "The run was cancelled.",
+    "run_timeout": "The run took longer than its timeout.",
+    "engine_error": "The engine cannot go on with the run.",
+}
 _FAILED_BY = {"timeout": Reason.TIMEOUT, "rejected": Reason.REJECTED, "expression_error": Reason.EXPRESSION_ERROR}
 
 
@@ -114,9 +119,9 @@ def on_put_back(draft: Draft, stimulus: PutBack) -> None:
 
 def interrupt(draft: Draft, i: int) -> None:
     """End a running step because the run ends: no transition of it is taken."""
-    stopping = draft.run.stopping or {}
-    why = "The run took longer than its timeout." if stopping.get("kind") == "run_timeout" else "The run was cancelled."
-    error = {"code": "interrupted", "message": why, "retryable": False}
+    assert draft.run.stopping is not None
+    message = _INTERRUPTED_BY[draft.run.stopping["kind"]]
+    error = {"code": "interrupted", "message": message, "retryable": False}
     fail(draft, i, error, Reason.INTERRUPTED, routed=False)
 
 

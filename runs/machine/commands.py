@@ -20,7 +20,7 @@ CANCEL_PATIENCE = timedelta(seconds=10)
 def on_start(draft: Draft) -> None:
     if draft.run.state is not None:
         return
-    draft.change_run(RunState.CREATED, {"trigger": draft.snapshot.head.trigger})
+    draft.change_run(RunState.CREATED, {"reason": None, "trigger": draft.snapshot.head.trigger})
     draft.change_run(RunState.PENDING, {"reason": None})
     for i in draft.plan.starts:
         queue(draft, i)
@@ -62,24 +62,25 @@ def run_due(run: RunRow) -> datetime | None:
 
 
 def stop(
-    draft: Draft, kind: str, corr_id: str | None, skipped: Reason, *, by: str | None = None, why: str | None = None
-) -> None:
-    """End what is open without taking a transition; attempts that execute are told and waited for."""
+    draft: Draft, kind: str, corr_id: str | None, skipped: Reason, *, by: str | None = None, why: str | None = None,
+    waits: bool = True,
+) -> None:  # fmt: skip
+    """End what is open without taking a transition; attempts that execute are told, and waited for if it `waits`."""
     run = draft.run
     run.stopping = {"kind": kind, "since": draft.now.isoformat(), "corr_id": corr_id, "by": by, "why": why}
     draft.corr_id = corr_id or draft.corr_id
     executing = [i for i in _running(draft) if _reason(draft, i) is Reason.EXECUTING]
-    if executing:
+    if executing and waits:
         draft.change_run(RunState.RUNNING, {"reason": Reason.CANCELLING, "kind": kind, "by": by, "why": why})
-        for i in executing:
-            row = draft.step(i)
-            assert row is not None
-            draft.decision.commands.append(Interrupt(i, row.attempt))
+    for i in executing:
+        row = draft.step(i)
+        assert row is not None
+        draft.decision.commands.append(Interrupt(i, row.attempt))
     for i in range(len(draft.plan.steps)):
         if draft.state(i) in (StepState.IDLE, StepState.QUEUED):
             skip(draft, i, skipped, routed=False)
     for i in _running(draft):  # after the skips: nothing is left that could follow
-        if _reason(draft, i) is not Reason.EXECUTING:
+        if not waits or _reason(draft, i) is not Reason.EXECUTING:
             interrupt(draft, i)
     count_resolved(draft)
 
@@ -119,7 +120,7 @@ def on_manual_transition(draft: Draft, stimulus: ManualTransition) -> None:
         "at": draft.now.isoformat(),
     }  # fmt: skip
     if stimulus.action == "approve":
-        succeed(draft, i, dumps(decision))
+        succeed(draft, i, dumps(decision), details=decision)
     else:
         message = stimulus.comment or f"Rejected by {stimulus.actor}."
         error = {"code": "rejected", "message": message, "retryable": False, "details": decision}
@@ -140,11 +141,9 @@ def _decided(draft: Draft, i: int) -> str:
 
 def on_engine_error(draft: Draft, stimulus: EngineError) -> None:
     """End a run that the engine cannot go on with; what is open says `run_failed` or `interrupted`."""
-    if draft.run.state in RUN_FINAL:
+    if draft.run.state is None or draft.run.state in RUN_FINAL:
         return
-    stop(draft, "engine_error", None, Reason.RUN_FAILED)
-    for i in _running(draft):
-        interrupt(draft, i)
+    stop(draft, "engine_error", None, Reason.RUN_FAILED, waits=False)
     draft.run.stopping = None
     error = {"code": "engine_error", "message": stimulus.message}
     draft.change_run(RunState.FAILED, {"reason": Reason.ENGINE_ERROR, "error": error}, Reason.ENGINE_ERROR)

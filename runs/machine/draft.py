@@ -49,8 +49,13 @@ class Draft:
 
     @property
     def stopped(self) -> bool:
-        """Whether a failure nobody handled keeps new steps from starting."""
-        return self.plan.stops and bool(self.known_faults())
+        """Whether a failure nobody handled keeps new steps from starting: one of this generation.
+
+        An older one still fails the run at its end, but a command has opened the run again since.
+        """
+        if not self.plan.stops:
+            return False
+        return any(fault["generation"] == self.run.generation for fault in self.known_faults().values())
 
     # Changing
 
@@ -86,10 +91,10 @@ class Draft:
 
     def change_step(self, i: int, to: StepState, reason: Reason | None, payload: dict[str, JSON]) -> StepRow:
         """Bring a step to `to`; its new row, `wake_at` cleared. Raises IllegalTransition like `change_run`."""
-        row = self.row(i)
-        before = row.state
+        before = self.state(i)
         if to not in STEP_CHANGES[before]:
             raise IllegalTransition(f"A step that is {before} cannot become {to}.")
+        row = self.row(i)
         if before is StepState.QUEUED:
             self.queued -= 1
         elif before is StepState.RUNNING:
@@ -113,7 +118,7 @@ class Draft:
 
     def add_fault(self, i: int, code: str, message: str) -> None:
         """Remember that this step's end fails the run: the event just written tells it."""
-        fault = {"seq": self.run.seq, "code": code, "message": message}
+        fault = {"seq": self.run.seq, "generation": self.run.generation, "code": code, "message": message}
         self.row(i).fault = fault
         self.faults = {**self.known_faults(), i: fault}
 

@@ -9,7 +9,7 @@ from typing import Any
 from staterail.core.strict_json import dumps
 from workflows.definition.expressions import Expression, compile_expression
 from workflows.definition.graph import topological_order
-from workflows.definition.model import CircuitBreakerPolicy, Definition, Step
+from workflows.definition.model import CircuitBreakerPolicy, Definition, Step, Transition
 from workflows.definition.templates import Template, compile_template
 
 ROWS = frozenset({"Delay", "HumanApproval"})  # kinds that no thread executes: they are rows
@@ -20,12 +20,13 @@ class Edge:
 
     __slots__ = ("position", "id", "source", "target", "on", "when", "default", "errors", "told_taken", "told_other")
 
-    def __init__(self, position: int, id: str, source: int, target: int, on: str) -> None:
-        self.position, self.id, self.source, self.target, self.on = position, id, source, target, on
-        self.when: Expression | None = None
-        self.default = False
-        self.errors: tuple[str, ...] | None = None
-        self.told_taken = self.told(True, on)
+    def __init__(
+        self, position: int, source: int, target: int, transition: Transition, when: Expression | None
+    ) -> None:
+        self.position, self.source, self.target, self.when = position, source, target, when
+        self.id, self.on, self.default = transition.id, transition.on, transition.default
+        self.errors = transition.errors
+        self.told_taken = self.told(True, self.on)
         self.told_other = self.told(False, "other_outcome")
 
     def told(self, taken: bool, reason: str, operands: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -77,11 +78,8 @@ class Plan:
     def _edges(self) -> list[Edge]:
         edges = []
         for position, t in enumerate(self.definition.transitions):
-            edge = Edge(position, t.id, self.index[t.source], self.index[t.target], t.on)
-            if t.when is not None:
-                edge.when = compile_expression(t.when, self.index, expect_bool=True)
-            edge.default, edge.errors = t.default, t.errors
-            edges.append(edge)
+            when = compile_expression(t.when, self.index, expect_bool=True) if t.when is not None else None
+            edges.append(Edge(position, self.index[t.source], self.index[t.target], t, when))
         return edges
 
     def topological(self) -> list[int]:

@@ -9,27 +9,37 @@ from workflows.definition.expressions import ExpressionError
 from workflows.definition.model import matches_code
 
 JSON = Any
+_TYPES = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number"}
 
 
 class Failing(Exception):
-    """A `when` of a step that was to succeed failed."""
+    """A `when` that failed; `operands` is what it read."""
 
-    def __init__(self, edge: Edge, error: ExpressionError) -> None:
-        self.edge, self.error = edge, error
+    def __init__(self, edge: Edge, error: str, operands: dict[str, JSON]) -> None:
+        super().__init__(f"the condition of {edge.id} failed: {error}")
+        self.edge, self.operands = edge, operands
+
+    def told(self) -> dict[str, JSON]:
+        return self.edge.told(False, "expression_error", self.operands)
 
 
 def _holds(draft: Draft, edge: Edge) -> tuple[bool, dict[str, JSON] | None]:
-    """Whether the edge's condition holds, and what it read. Raises ExpressionError."""
+    """Whether the edge's condition holds, and what it read. Raises Failing."""
     if edge.when is None:
         return True, None
     context = context_of(draft, edge.when.references)
-    value = edge.when.evaluate(context)
+    operands = edge.when.operands(context)
+    try:
+        value = edge.when.evaluate(context)
+    except ExpressionError as error:
+        raise Failing(edge, str(error), operands) from None
     if not isinstance(value, bool):
-        raise ExpressionError(f"it gives {type(value).__name__}, not a bool")
-    return value, edge.when.operands(context)
+        raise Failing(edge, f"it gives {_TYPES.get(type(value), 'null')}, not a bool", operands)
+    return value, operands
 
 
 def resolve_success(draft: Draft, i: int) -> tuple[tuple[int, ...], list[dict[str, JSON]]]:
+    """Positions taken, and what to tell. Raises Failing: then the step does not succeed."""
     taken: list[int] = []
     told: dict[int, dict[str, JSON]] = {}
     another = False
@@ -37,10 +47,7 @@ def resolve_success(draft: Draft, i: int) -> tuple[tuple[int, ...], list[dict[st
         if edge.on == "failure":
             told[edge.position] = edge.told_other
         elif not edge.default:
-            try:
-                holds, operands = _holds(draft, edge)
-            except ExpressionError as error:
-                raise Failing(edge, error) from None
+            holds, operands = _holds(draft, edge)
             told[edge.position] = edge.told(holds, edge.on if holds else "condition_false", operands)
             if holds:
                 taken.append(edge.position)
@@ -54,15 +61,15 @@ def resolve_success(draft: Draft, i: int) -> tuple[tuple[int, ...], list[dict[st
 
 
 def resolve_failure(
-    draft: Draft, i: int, code: str, broken: Edge | None
+    draft: Draft, i: int, code: str, broken: Failing | None
 ) -> tuple[tuple[int, ...], list[dict[str, JSON]], str | None]:
     """Positions taken, what to tell, and the message of a condition that failed itself."""
     taken: list[int] = []
     told: list[dict[str, JSON]] = []
     fault: str | None = None
     for edge in draft.plan.outgoing[i]:
-        if edge is broken and edge.on != "always":
-            told.append(edge.told(False, "expression_error"))
+        if broken is not None and edge is broken.edge and edge.on != "always":
+            told.append(broken.told())
         elif edge.on == "success":
             told.append(edge.told_other)
         elif edge.on == "failure" and edge.errors is not None and not any(matches_code(e, code) for e in edge.errors):
@@ -97,6 +104,6 @@ def _try(draft: Draft, edge: Edge) -> tuple[bool, dict[str, JSON], str | None]:
     """Resolve an edge whose source stays as it is even if the condition fails."""
     try:
         holds, operands = _holds(draft, edge)
-    except ExpressionError as error:
-        return False, edge.told(False, "expression_error"), f"the condition of {edge.id} failed: {error}"
+    except Failing as failing:
+        return False, failing.told(), str(failing)
     return holds, edge.told(holds, edge.on if holds else "condition_false", operands), None

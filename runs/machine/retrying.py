@@ -46,10 +46,9 @@ def on_retry_step(draft: Draft, stimulus: RetryStep) -> None:
     busy = [draft.plan.ids[j] for j in below if draft.state(j) in (StepState.QUEUED, StepState.RUNNING)]
     if busy:
         raise IllegalTransition(f"{busy[0]} follows this step and is {draft.state(draft.plan.index[busy[0]])} now.")
-    taken_up: set[int] = set()
-    if draft.stopped or run.state is RunState.FAILED:  # else what the failure stopped would never run
-        taken_up = {j for j, row in draft.snapshot.steps.items() if row.reason is Reason.RUN_FAILED}
-        taken_up |= _reach(draft, taken_up, lambda j: draft.state(j) is StepState.SKIPPED)
+    # In a running run too: what a failure stopped there would never run otherwise.
+    taken_up = {j for j, row in draft.snapshot.steps.items() if row.reason is Reason.RUN_FAILED}
+    taken_up |= _reach(draft, taken_up, lambda j: draft.state(j) is StepState.SKIPPED)
     if run.state is RunState.FAILED:
         reopen(draft, stimulus.corr_id, stimulus.by, step_id=stimulus.step_id)
     else:
@@ -99,7 +98,7 @@ def _open_anew(draft: Draft, again: list[int], reset: set[int], *, override: str
             row.override = False
             row.set_output(None)
     skipped = deque(i for i in order if i not in queued and judge(draft, i))
-    follow(draft, skipped)
+    follow(draft, skipped, sweep=True)
 
 
 def _withdraw(draft: Draft, i: int) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from runs.machine.draft import Draft
-from runs.machine.plan import Edge
 from runs.machine.resolving import Failing, resolve_always, resolve_failure, resolve_success
 from runs.machine.snapshot import StepRow
 from runs.machine.states import Reason, StepState
@@ -13,8 +12,11 @@ from runs.machine.states import Reason, StepState
 JSON = Any
 
 
-def succeed(draft: Draft, i: int, output: str) -> None:
-    """End a running step with its output, and route on. `output` is JSON text."""
+def succeed(draft: Draft, i: int, output: str, *, details: dict[str, JSON] | None = None) -> None:
+    """End a running step with its output (JSON text), and route on.
+
+    `details` are kept in the step's error where a condition fails, for its output is not then.
+    """
     row = draft.row(i)
     if draft.plan.plain[i]:
         row.set_output(output)
@@ -28,8 +30,10 @@ def succeed(draft: Draft, i: int, output: str) -> None:
         except Failing as failing:
             row.state = before
             row.set_output(None)
-            error = expression_error(f"the condition of {failing.edge.id} failed: {failing.error}")
-            fail(draft, i, error, Reason.EXPRESSION_ERROR, broken=failing.edge)
+            error = expression_error(str(failing))
+            if details is not None:
+                error["details"] = details
+            fail(draft, i, error, Reason.EXPRESSION_ERROR, broken=failing)
             return
         row.state = before
     duration = draft.duration_ms(row)
@@ -39,11 +43,11 @@ def succeed(draft: Draft, i: int, output: str) -> None:
 
 
 def fail(
-    draft: Draft, i: int, error: dict[str, JSON], reason: Reason, *, broken: Edge | None = None, routed: bool = True
+    draft: Draft, i: int, error: dict[str, JSON], reason: Reason, *, broken: Failing | None = None, routed: bool = True
 ) -> None:
     """End a queued or running step as failed for good, and route on.
 
-    `broken` is the transition whose condition made it fail. Not `routed`: a cancel or the run's
+    `broken` is the condition that made it fail. Not `routed`: a cancel or the run's
     timeout ended it, and no transition is taken.
     """
     row = draft.row(i)

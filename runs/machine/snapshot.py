@@ -47,7 +47,7 @@ class StepRow:
         self.output: str | None = None
         self.error: dict[str, JSON] | None = None
         self.taken: tuple[int, ...] | None = None  # positions of the outgoing edges that were taken; None until its end
-        self.fault: dict[str, JSON] | None = None  # {seq, code, message}: what fails the run
+        self.fault: dict[str, JSON] | None = None  # {seq, generation, code, message}: what fails the run
         self.breaker: str | None = None
         self._value: JSON = _UNREAD
 

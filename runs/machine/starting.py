@@ -1,8 +1,8 @@
 """How queued steps start: into a free thread, as a row that waits, or not yet (SEMANTICS 4)."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any
 
 from runs.machine.context import LIMIT_BYTES, context_of
@@ -26,8 +26,7 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
     if draft.run.stopping is not None or draft.run.state not in (RunState.PENDING, RunState.RUNNING):
         return
     room = stimulus.room
-    changed = list(draft.decision.steps)
-    for i in chain(draft.snapshot.queued, changed):
+    for i in _in_turn(draft):
         row = draft.step(i)
         if row is None or row.state is not StepState.QUEUED or not (row.reason is Reason.READY or i in draft.late):
             continue
@@ -41,6 +40,16 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
             make_ready(draft, i)
         elif not draft.plan.waits and not draft.late:
             return  # 5,000 ready steps cost nothing while no thread is free
+
+
+def _in_turn(draft: Draft) -> Iterator[int]:
+    """The steps that may be queued, oldest first; those too that get queued because one failed to start."""
+    yield from draft.snapshot.queued
+    seen = 0
+    while seen < len(draft.decision.steps):
+        changed = list(draft.decision.steps)[seen:]
+        seen += len(changed)
+        yield from changed
 
 
 def _start(draft: Draft, i: int, stimulus: StartReady) -> bool:

@@ -1,11 +1,13 @@
 """A run driven through `decide` alone: a clock that is a number, executors that are a function."""
 
+import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from runs.machine.audit import audit
 from runs.machine.commands import run_due
 from runs.machine.decide import decide
 from runs.machine.decision import Decision, Event, Execute
@@ -14,6 +16,7 @@ from runs.machine.plan import Plan
 from runs.machine.snapshot import RunHead, Snapshot, StepRow
 from runs.machine.states import RUN_FINAL, StepState
 from runs.machine.stimuli import Due, Failed, Start, StartReady, Stimulus, Succeeded
+from staterail.core.strict_json import dumps
 from workflows.definition.parsing import load
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -38,7 +41,29 @@ def definition(steps: dict[str, dict[str, Any]] | str, *transitions: Any, **rest
 
 
 def echo(step_id: str, attempt: int, config: Any) -> Stimulus:
-    return Succeeded(0, attempt, "{}")
+    return done()
+
+
+def by_step(**told: Stimulus | list[Stimulus | None] | None) -> Outcome:
+    """Outcomes by step: one for every attempt, or a list of them in turn; steps left out succeed."""
+
+    def outcome(step_id: str, attempt: int, config: Any) -> Stimulus | None:
+        found = told.get(step_id, done())
+        return found.pop(0) if isinstance(found, list) else found
+
+    return outcome
+
+
+def done(value: Any = None) -> Succeeded:
+    return Succeeded(0, 0, dumps({} if value is None else value))
+
+
+def failed(code: str = "boom", *, retryable: bool = False, draw: float = 0.5, **rest: Any) -> Failed:
+    return Failed(0, 0, {"code": code, "message": code, "retryable": retryable}, draw, **rest)
+
+
+def flaky(**rest: Any) -> Failed:
+    return failed("flaky", retryable=True, **rest)
 
 
 class Simulation:
@@ -53,6 +78,8 @@ class Simulation:
         self.events: list[Event] = []
         self.executing: dict[tuple[int, int], Execute] = {}
         self.room = room
+        self.secrets: set[str] = set()
+        self.gates: dict[int, datetime | None] = dict.fromkeys(self.plan.guarded)
         self.tell(Start())
 
     def tell(self, stimulus: Stimulus) -> Decision:
@@ -67,16 +94,12 @@ class Simulation:
         return decision
 
     def start_ready(self) -> Decision:
-        return self.tell(StartReady(self.room - len(self.executing), "w"))
+        room = max(0, self.room - len(self.executing))
+        return self.tell(StartReady(room, "w", frozenset(self.secrets), self.gates))
 
-    def end(self, step: str, attempt: int, outcome: Stimulus | None) -> None:
-        i = self.plan.index[step]
-        command = self.executing[i, attempt]
-        if outcome is None:
-            return
-        del self.executing[i, attempt]
-        outcome.step, outcome.attempt = command.step, command.attempt  # type: ignore[union-attr]
-        self.tell(outcome)
+    def end(self, step: str, attempt: int, outcome: Stimulus) -> None:
+        command = self.executing.pop((self.plan.index[step], attempt))
+        self.tell(replace(outcome, step=command.step, attempt=command.attempt))  # type: ignore[type-var]
 
     def next_due(self) -> tuple[datetime, int | None] | None:
         due = [(row.wake_at, i) for i, row in self.run.steps.items() if row.wake_at is not None]
@@ -89,29 +112,45 @@ class Simulation:
         return self.run.run.state in RUN_FINAL
 
     def drive(self, outcome: Outcome = echo, *, turns: int = 2000) -> "Simulation":
-        """Until the run has ended, or waits for a person."""
+        """Until the run has ended, or waits for a person or for an attempt that does not end."""
         for _ in range(turns):
             if self.over:
                 return self
             self.start_ready()
-            if self.executing:
-                (i, attempt), command = next(iter(self.executing.items()))
-                told = outcome(self.plan.ids[i], attempt, command.config)
-                if told is not None:
-                    self.end(self.plan.ids[i], attempt, told)
-                    continue
+            if self._end_one(outcome):
+                continue
             due = self.next_due()
             if due is None:
-                if not self.over and not self.executing:
-                    return self
-                continue
+                return self
             self.now = max(self.now, due[0])
             self.tell(Due(due[1], 0.5))
         raise AssertionError("the run does not end")
 
+    def _end_one(self, outcome: Outcome) -> bool:
+        for (i, attempt), command in list(self.executing.items()):
+            told = outcome(self.plan.ids[i], attempt, command.config)
+            if told is not None:
+                self.end(self.plan.ids[i], attempt, told)
+                return True
+        return False
+
+    def finish(self, step: str, outcome: Stimulus | None = None) -> "Simulation":
+        """End the step's live attempt; it succeeds unless told otherwise."""
+        self.end(step, self.row(step).attempt, outcome or done())
+        return self
+
+    def start(self) -> "Simulation":
+        """Start what is queued, as long as something does."""
+        while self.start_ready().changes:
+            pass
+        return self
+
     def later(self, seconds: float) -> "Simulation":
         self.now += timedelta(seconds=seconds)
         return self
+
+    def due(self, step: str | None = None, *, draw: float = 0.5) -> Decision:
+        return self.tell(Due(None if step is None else self.plan.index[step], draw))
 
     # What came out
 
@@ -130,16 +169,41 @@ class Simulation:
     def row(self, id: str) -> StepRow:
         return self.run.steps.get(self.plan.index[id]) or StepRow()
 
+    @property
+    def reason(self) -> str | None:
+        return self.run.run.reason
+
+    @property
+    def error(self) -> str | None:
+        return (self.run.run.error or {}).get("code")
+
+    def log(self, id: str | None = None) -> list[tuple[str | None, str | None, str | None]]:
+        """(before, after, reason) of each change."""
+        return [(e.state_before, e.state_after, e.payload.get("reason")) for e in self.told(id)]
+
+    def resolved(self, id: str) -> dict[str, str]:
+        """How the step's transitions came out at its last end: the reason, with a + where taken."""
+        entries = next(e.payload["resolved"] for e in reversed(self.told(id)) if "resolved" in e.payload)
+        return {entry["transition"]: f"{'+' if entry['taken'] else '-'}{entry['reason']}" for entry in entries}
+
     def told(self, id: str | None = None, event_type: str | None = None) -> list[Event]:
         return [e for e in self.events if e.step_id == id and event_type in (None, e.event_type)]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The log as the columns of `Event`, through JSON like a store's."""
+        return [
+            {**event._asdict(), "item_index": None, "payload": json.loads(dumps(event.payload))}
+            for event in self.events
+        ]
+
     def folded(self) -> FoldedRun:
-        return fold({**event._asdict(), "item_index": None} for event in self.events)
+        return fold(self.rows())
 
     def check(self) -> None:
         """The log is legal, and folds to the rows; the counters are those of a fresh snapshot."""
         folded = self.folded()
         assert folded.wrong == []
+        assert audit(self.plan.definition, self.rows()) == []
         run = self.run.run
         assert (folded.state, folded.generation, folded.seq) == (run.state, run.generation, run.seq)
         assert (folded.started_at, folded.completed_at, folded.error) == (run.started_at, run.completed_at, run.error)
@@ -162,7 +226,3 @@ class Simulation:
         if self.over:
             rows = [self.row(id).state for id in self.plan.ids]
             assert all(state in (StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED) for state in rows)
-
-
-def failed(code: str = "boom", *, retryable: bool = False, draw: float = 0.5, **rest: Any) -> Failed:
-    return Failed(0, 0, {"code": code, "message": code, "retryable": retryable}, draw, **rest)
