@@ -15,8 +15,9 @@ def read_early(argv: list[str]) -> None:
         return
     for n, argument in enumerate(argv):
         name, equals, value = argument.partition("=")
-        if name in EARLY and (equals or n + 1 < len(argv)):
-            os.environ[EARLY[name]] = value if equals else argv[n + 1]
+        value = value if equals else "".join(argv[n + 1 : n + 2])
+        if name in EARLY and value and (name != "--port" or value.isdigit()):  # else the command says what is wrong
+            os.environ[EARLY[name]] = value
 
 
 if __name__ == "__main__":

@@ -1,21 +1,36 @@
-"""The whole of StateRail in one process: web server, Celery worker with its reactor, SQLite."""
+"""The whole of StateRail in one process: web server, Celery worker with its reactor, SQLite.
+
+The process lives as long as its worker does. A web server that answers while nobody moves the
+runs would look well and be dead, so the end of the worker ends the process, in good order.
+"""
 
 import contextlib
 import logging
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import uvicorn
 from celery.worker import WorkController
 from django.conf import settings
 
+from runs import reactor
 from runs.models import WorkflowRun
 from staterail.celery import app
 
 logger = logging.getLogger(__name__)
-STOP_SECONDS = 25.0
+WORKER_STOP_SECONDS = 25.0  # attempts end or are put back meanwhile
+WEB_STOP_SECONDS = 5  # answers under way end meanwhile
+LOOK_SECONDS = 0.2  # how often the worker's life is looked at
+
+
+class WorkerEnded(Exception):
+    """The worker ended though nobody asked it to; the message says why."""
 
 
 class Server(uvicorn.Server):
@@ -35,6 +50,7 @@ class Worker:
             without_heartbeat=True, without_mingle=True, without_gossip=True,
         )  # fmt: skip
         self.thread = threading.Thread(target=self._work, name="celery-worker", daemon=True)
+        self._reactor: Any = None
 
     def _work(self) -> None:
         with contextlib.suppress(SystemExit):
@@ -46,44 +62,99 @@ class Worker:
     def stop(self) -> None:
         """Finish or put back what executes, then end."""
         self.controller.stop()
-        self.thread.join(STOP_SECONDS)
+        self.thread.join(WORKER_STOP_SECONDS)
+
+    def end(self) -> str | None:
+        """Why it does not work any more, or None as long as it does."""
+        self._reactor = self._reactor or reactor.current()
+        if self._reactor is not None and not self._reactor.is_alive():
+            failure = self._reactor.failure
+            return "it was asked to make room for a new one" if failure is None else _told(failure)
+        return None if self.thread.is_alive() else "Celery's worker stopped"
 
 
-def take_over() -> None:
-    """Nobody else lives on this data: leases of a process that died need not run out first."""
-    from datetime import UTC, datetime
+class Keeper(threading.Thread):
+    """Watches the worker while it should work, and stops it once it should not: beside the last answers, not after."""
 
-    WorkflowRun.objects.filter(lease_owner__isnull=False, wake_at__isnull=False).update(wake_at=datetime.now(UTC))
+    def __init__(self, worker: Worker, server: Server) -> None:
+        super().__init__(name="keeper")
+        self.worker, self.server = worker, server
+        self.asked = threading.Event()
+        self.ended: str | None = None
+
+    def run(self) -> None:
+        while not self.asked.wait(LOOK_SECONDS):
+            self.ended = self.worker.end()
+            if self.ended is not None:
+                logger.error("the worker ended: %s", self.ended)
+                self.server.should_exit = True
+                break
+        self.worker.stop()
 
 
-def serve(host: str, port: int, ready: Any) -> None:
-    """Run until SIGTERM or Ctrl-C. `ready` is called once requests are answered."""
+def serve(host: str, port: int, ready: Callable[[], None]) -> None:
+    """Run until SIGTERM, SIGHUP or Ctrl-C; a second one does not wait for answers under way.
+
+    `ready` is called once requests are answered. Raises WorkerEnded.
+    """
     config = uvicorn.Config(
         "staterail.asgi:application", host=host, port=port, lifespan="off", ws="none", log_level="warning",
-        access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=5, server_header=False,
+        access_log=False, timeout_keep_alive=75, timeout_graceful_shutdown=WEB_STOP_SECONDS, server_header=False,
         h11_max_incomplete_event_size=32 * 1024,
     )  # fmt: skip
-    server = Server(config)
-    worker = Worker()
+    server, worker = Server(config), Worker()
+    keeper = Keeper(worker, server)
 
-    def stop(signum: int, _frame: Any) -> None:
+    def stop(signum: int, _frame: FrameType | None) -> None:
         logger.info("stopping (%s)", signal.Signals(signum).name)
-        if server.should_exit:
-            server.force_exit = True
+        server.force_exit = server.should_exit
         server.should_exit = True
+        keeper.asked.set()
 
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in _stop_signals():
         signal.signal(name, stop)
     worker.start()
-    watcher = threading.Thread(target=_tell_when_ready, args=(server, ready), daemon=True)
-    watcher.start()
+    keeper.start()
+    threading.Thread(target=_tell_when_ready, args=(server, ready), name="greeter", daemon=True).start()
     try:
         server.run()
     finally:
-        worker.stop()
+        keeper.asked.set()
+        keeper.join()
+    if keeper.ended is not None:
+        raise WorkerEnded(keeper.ended)
 
 
-def _tell_when_ready(server: Server, ready: Any) -> None:
+def take_over() -> int:
+    """Make the runs of a process that died due at once, not when its leases end. How many there were.
+
+    Only for the holder of the data folder's lock: nobody else lives on this data, so every lease is
+    a dead process's. Like a renewal this moves `wake_at` alone; the claim that follows raises the
+    revision, and finds by it what the dead process was executing.
+    """
+    return WorkflowRun.objects.filter(lease_owner__isnull=False).update(wake_at=datetime.now(UTC))
+
+
+def start_anew() -> None:
+    """Replace this process by a new one with the same command line. What still hangs in a thread ends with it."""
+    command = [sys.executable, *sys.orig_argv[1:]]
+    if "--no-browser" not in command:
+        command.append("--no-browser")  # it is open already
+    os.execv(sys.executable, command)  # noqa: S606 — our own command line
+
+
+def allow_demo(port: int) -> None:
+    """The sample may call this server's own demo endpoint, and nothing else of it."""
+    settings.STATERAIL_HTTP_ALLOW = [*settings.STATERAIL_HTTP_ALLOW, f"127.0.0.1:{port}/demo/"]
+
+
+def _stop_signals() -> Iterator[signal.Signals]:
+    yield from (signal.SIGTERM, signal.SIGINT)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup a closed terminal ends nothing
+        yield signal.SIGHUP
+
+
+def _tell_when_ready(server: Server, ready: Callable[[], None]) -> None:
     waited = threading.Event()
     while not server.started and not server.should_exit:
         waited.wait(0.02)
@@ -91,6 +162,5 @@ def _tell_when_ready(server: Server, ready: Any) -> None:
         ready()
 
 
-def allow_demo(port: int) -> None:
-    """The sample may call this server's own demo endpoint, and nothing else of it."""
-    settings.STATERAIL_HTTP_ALLOW = [*settings.STATERAIL_HTTP_ALLOW, f"127.0.0.1:{port}/demo/"]
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from django.db import models
+from django.db.models.fields.json import KeyTransform
 from psycopg.types.json import Json
 
 
@@ -29,4 +30,6 @@ class JSONColumn(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if connection.vendor == "postgresql":  # psycopg has parsed a `json` already
             return value
+        if isinstance(expression, KeyTransform):  # SQLite gives a text that it extracts as it is, without its quotes
+            return super().from_db_value(value, expression, connection)
         return None if value is None else json.loads(value)

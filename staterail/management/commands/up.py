@@ -1,7 +1,9 @@
 """manage.py up: everything in one process, nothing to install."""
 
+import shlex
 import socket
 import sys
+import time
 import webbrowser
 from argparse import ArgumentParser
 from pathlib import Path
@@ -15,17 +17,24 @@ from staterail import embedded, single
 from staterail.accounts import services as accounts
 from workflows.samples import deploy_sample
 
+STEADY_SECONDS = 30.0  # a worker that lived as long is worth another start
+
 
 class Command(BaseCommand):
     help = (
-        "Start StateRail embedded: migrate, set up at the first run (a one-time login is printed), serve and work."
-        " Ctrl-C or SIGTERM stops it in good order."
+        "Start StateRail here: web server, worker and database in one process. The first start prints a one-time"
+        " login. Ctrl-C or SIGTERM stops it in good order: short steps end, long ones go on at the next start."
     )
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=settings.STATERAIL_PORT, help="default: %(default)s")
-        parser.add_argument("--data", type=Path, default=settings.STATERAIL_DATA, help="folder, default: %(default)s")
+        parser.add_argument(
+            "--port", type=int, default=settings.STATERAIL_PORT, help="of this machine only (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--data", type=Path, default=settings.STATERAIL_DATA,
+            help="folder for everything that is kept (default: %(default)s)",
+        )  # fmt: skip
         parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
     def handle(self, *args: Any, port: int, data: Path, no_browser: bool, **options: Any) -> None:
@@ -35,35 +44,64 @@ class Command(BaseCommand):
             lock = single.hold(Path(settings.STATERAIL_DATA))
         except single.Taken as taken:
             raise CommandError(str(taken)) from None
+        began = time.monotonic()
         with lock:
-            self._check_port(port)
-            call_command("migrate", verbosity=0, interactive=False)
-            login = accounts.first_run_setup()
-            embedded.take_over()
-            embedded.allow_demo(port)
-            deploy_sample(port)
-            url = f"http://localhost:{port}"
-            embedded.serve("127.0.0.1", port, lambda: self._greet(url, login, no_browser))
+            try:
+                self._serve(port, no_browser)
+            except embedded.WorkerEnded as error:
+                if time.monotonic() - began < STEADY_SECONDS:
+                    raise CommandError(f"The worker ended, and so does StateRail: {error}") from None
+                self.stderr.write(f"The worker ended ({error}): starting anew.")
+                sys.stderr.flush()
+                embedded.start_anew()
+            except KeyboardInterrupt:  # before it served
+                pass
         self.stdout.write("Stopped.")
 
+    def _serve(self, port: int, no_browser: bool) -> None:
+        self._check_port(port)
+        call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+        login = accounts.first_run_setup()
+        taken = embedded.take_over()
+        embedded.allow_demo(port)
+        deploy_sample(port)
+        embedded.serve("127.0.0.1", port, lambda: self._greet(f"http://localhost:{port}", login, taken, no_browser))
+
     def _check_port(self, port: int) -> None:
+        if not 0 < port < 65536:
+            raise CommandError("--port is between 1 and 65535.")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                raise CommandError(f"Port {port} is taken ({error.strerror}): give another --port.") from None
+                raise CommandError(
+                    f"Port {port} cannot be used ({error.strerror}): give another one with --port."
+                ) from None
 
-    def _greet(self, url: str, login: str | None, no_browser: bool) -> None:
-        self.stdout.write(f"\n  StateRail is up: {url}\n")
+    def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:
+        command = f"{_variables()}manage.py"
+        lines = [("StateRail is up", self.style.SUCCESS(url))]
         if login is not None:
-            self.stdout.write(f"  Log in, once:    {url}{login}\n  (then set a password there)\n")
+            lines += [("Log in, once", url + login), ("", "then set a password there")]
         else:
-            self.stdout.write("  Log in with your password, or print a new one-time link: manage.py login_link\n")
-        self.stdout.write(
-            f"  API:             {url}/api/v1/docs\n  A token:         manage.py token --name me --role admin\n"
-        )
-        self.stdout.write("  Try it:          manage.py run hello-staterail --follow\n\n")
-        sys.stdout.flush()
+            lines += [("Log in", f"with your password, or a new one-time link: {command} login_link")]
+        lines += [
+            ("API", f"{url}/api/v1/docs"),
+            ("A token for it", f"{command} token --name me --role admin"),
+            ("Try it", f"{command} run hello-staterail --follow"),
+        ]
+        if taken:
+            lines.append(("Going on with", f"{taken} run{'s'[: taken != 1]} that the last process left behind"))
+        lines.append(("Stop", "Ctrl-C"))
+        self.stdout.write("\n" + "\n".join(f"  {name:<16} {value}" for name, value in lines) + "\n\n")
+        self.stdout.flush()
         if not no_browser:
             webbrowser.open(url + (login or ""))
+
+
+def _variables() -> str:
+    """What must stand before another command so that it finds this data and port."""
+    told = {"STATERAIL_DATA": str(settings.STATERAIL_DATA), "STATERAIL_PORT": str(settings.STATERAIL_PORT)}
+    usual = {"STATERAIL_DATA": str(settings.BASE_DIR / ".staterail"), "STATERAIL_PORT": "8000"}
+    return "".join(f"{name}={shlex.quote(told[name])} " for name in told if told[name] != usual[name])
