@@ -22,7 +22,9 @@ class Api:
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """The answer itself. `body` is JSON, or bytes as they are; `headers` are named with _ for -."""
-        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        data = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        )
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.generic(method, V1 + path, data, "application/json", headers=named)
 
