@@ -1,6 +1,7 @@
 """How a Celery worker gets its reactor: a step of the worker's start, for the pool `threads` only."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -25,7 +26,8 @@ def make_reactor() -> Reactor:
         "HttpCall": HttpExecutor(AllowList.parse(settings.STATERAIL_HTTP_ALLOW)).execute,
         "Script": ScriptExecutor(settings.STATERAIL_SCRIPT_PROCESSES or None).execute,
     }
-    return Reactor(store.current(), settings.STATERAIL_THREADS, executors, run_alone)
+    alone = partial(run_alone, allow=settings.STATERAIL_HTTP_ALLOW)
+    return Reactor(store.current(), settings.STATERAIL_THREADS, executors, alone)
 
 
 class ReactorStep(bootsteps.StartStopStep):
