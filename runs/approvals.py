@@ -35,9 +35,9 @@ class Decider:
 
     def is_assignee(self, assignees: JSON) -> bool:
         """`user:<name>` is that user, `role:<role>` that role or a higher one; nobody named: anybody who may decide."""
-        if not assignees or not isinstance(assignees, list):
+        if not assignees:
             return True
-        return any(self._is(*str(entry).partition(":")) for entry in assignees)
+        return isinstance(assignees, list) and any(self._is(*str(entry).partition(":")) for entry in assignees)
 
     def _is(self, kind: str, _: str, name: str) -> bool:
         if kind == "role":

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.test import Client
 
+from runs.models import Event, StepRun, WorkflowRun
 from staterail.accounts.tests.factories import TenantFactory
 from staterail.accounts.tokens import create_token
 from staterail.core.actor import Role
@@ -75,6 +76,24 @@ def told(answer: tuple[int, Any]) -> dict[str, Any]:
     }, body  # fmt: skip
     assert body["status"] == status
     return {"status": status, "code": body["code"]}
+
+
+def stored() -> list[Any]:
+    """All that a command could have changed."""
+    return [
+        sorted(WorkflowRun.objects.values_list("id", "state", "revision", "seq")),
+        sorted(StepRun.objects.values_list("id", "state", "attempt", "input", "output"), key=str),
+        Event.objects.count(),
+    ]
+
+
+def refused(api: Api, path: str, body: Any, wanted: dict[str, Any]) -> Any:
+    """A POST that is answered like this and changes nothing; its problem."""
+    before = stored()
+    answer = api.post(path, body)
+    assert told(answer) == wanted
+    assert stored() == before
+    return answer[1]
 
 
 def flow(*steps: Any, transitions: Any = (), **settings: Any) -> dict[str, Any]:
