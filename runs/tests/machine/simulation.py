@@ -9,7 +9,7 @@ from uuid import UUID
 
 from runs.machine.audit import audit
 from runs.machine.commands import run_due
-from runs.machine.decide import decide
+from runs.machine.decide import decide, decide_all
 from runs.machine.decision import Decision, Event, Execute
 from runs.machine.fold import FoldedRun, fold
 from runs.machine.plan import Plan
@@ -83,7 +83,9 @@ class Simulation:
         self.tell(Start())
 
     def tell(self, stimulus: Stimulus) -> Decision:
-        decision = decide(self.run, stimulus, self.now)
+        return self._take(decide(self.run, stimulus, self.now))
+
+    def _take(self, decision: Decision) -> Decision:
         if decision.changes:
             self.run.apply(decision)
         self.events += decision.events
@@ -93,9 +95,12 @@ class Simulation:
                 self.executing[command.step, command.attempt] = command
         return decision
 
-    def start_ready(self) -> Decision:
+    def ready(self) -> StartReady:
         room = max(0, self.room - len(self.executing))
-        return self.tell(StartReady(room, "w", frozenset(self.secrets), self.gates))
+        return StartReady(room, "w", frozenset(self.secrets), self.gates)
+
+    def start_ready(self) -> Decision:
+        return self.tell(self.ready())
 
     def end(self, step: str, attempt: int, outcome: Stimulus) -> None:
         command = self.executing.pop((self.plan.index[step], attempt))
@@ -123,7 +128,7 @@ class Simulation:
             if due is None:
                 return self
             self.now = max(self.now, due[0])
-            self.tell(Due(due[1], 0.5))
+            self._take(decide_all(self.run, [Due(due[1], 0.5), self.ready()], self.now))
         raise AssertionError("the run does not end")
 
     def _end_one(self, outcome: Outcome) -> bool:
@@ -148,6 +153,10 @@ class Simulation:
     def later(self, seconds: float) -> "Simulation":
         self.now += timedelta(seconds=seconds)
         return self
+
+    def turn(self, step: str) -> Decision:
+        """A step's time has come, and what is ready starts: one decision, like a reactor's."""
+        return self._take(decide_all(self.run, [Due(self.plan.index[step], 0.5), self.ready()], self.now))
 
     def due(self, step: str | None = None, *, draw: float = 0.5) -> Decision:
         return self.tell(Due(None if step is None else self.plan.index[step], draw))
