@@ -8,10 +8,10 @@ from uuid import UUID
 
 from runs.executors.base import Call
 from runs.machine.commands import run_due
-from runs.machine.decision import Decision
+from runs.machine.decision import Decision, Execute
 from runs.machine.snapshot import Snapshot
 from runs.machine.states import Reason, StepState
-from runs.machine.stimuli import Due, Stimulus
+from runs.machine.stimuli import Stimulus
 from runs.reactor.pool import Job
 from runs.store import LogBatch
 
@@ -19,7 +19,7 @@ from runs.store import LogBatch
 class Owned:
     """One run in this reactor's hands."""
 
-    __slots__ = ("snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "due")
+    __slots__ = ("snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "due", "bytes", "in_doubt")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -29,10 +29,30 @@ class Owned:
         self.log_numbers: dict[tuple[int, int], int] = {}  # lines stored of a live attempt
         self.stale = False  # somebody else wrote: load it anew before the next decision
         self.due: datetime | None = None  # the run's own time that is in the heap
+        self.bytes = 0  # of its input and outputs, as held in memory
+        self.in_doubt: dict[tuple[int, int], Execute] = {}  # starts that were stored, or not: the answer was lost
 
     @property
     def id(self) -> UUID:
         return self.snapshot.head.id
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to decide or to store but a start."""
+        return bool(self.stimuli or self.stale or self.logs)
+
+    def take(self, snapshot: Snapshot) -> None:
+        """The run as it was just loaded."""
+        self.snapshot, self.stale, self.due, self.bytes = snapshot, False, None, snapshot.size()
+
+    def apply(self, decision: Decision) -> None:
+        """Take over a decision that was stored."""
+        self.snapshot.apply(decision)
+        self.bytes += sum(len(row.output) for row in decision.steps.values() if row.output is not None)
+
+    def doubt(self, decision: Decision) -> None:
+        """Nobody knows whether this decision was stored: remember what it would have started."""
+        self.in_doubt = {(c.step, c.attempt): c for c in decision.commands if isinstance(c, Execute)}
 
     def has_ready(self) -> bool:
         """Whether a step waits for nothing but a thread (or for a breaker's word)."""
@@ -98,7 +118,8 @@ class Timers:
     def next(self) -> datetime | None:
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: datetime, owned: dict[UUID, Owned], draw: float) -> Iterator[tuple[Owned, Due]]:
+    def pop_due(self, now: datetime, owned: dict[UUID, Owned]) -> Iterator[tuple[Owned, int | None]]:
+        """(run, step) whose time has come; no step: the run's own time."""
         while self._heap and self._heap[0][0] <= now:
             at, _, run_id, step = heapq.heappop(self._heap)
             run = owned.get(run_id)
@@ -106,4 +127,4 @@ class Timers:
                 continue
             row = run.snapshot.steps.get(step) if step is not None else None
             if step is None or (row is not None and row.wake_at == at):
-                yield run, Due(step, draw)
+                yield run, step
