@@ -55,3 +55,13 @@ def _nothing_remembered() -> None:
 def pytest_report_header() -> str:
     database = os.environ.get("DATABASE_URL", "SQLite")
     return f"database: {database}, redis: {os.environ.get('REDIS_URL', 'none (in memory)')}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """A suite that is not there is no test that could be skipped: its name is told instead."""
+    from staterail.testing.left_out import left_out
+
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if whole or any("journeys" in argument for argument in config.args):
+        for line in left_out():
+            terminalreporter.write_line(line)

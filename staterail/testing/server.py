@@ -148,7 +148,7 @@ class Instance:
         self._log, self._apis = folder / "up.log", dict[str, Api]()
         self.environment = {
             name: value for name, value in os.environ.items()
-            if name not in ("DATABASE_URL", "REDIS_URL", "COV_CORE_DATAFILE") and not name.startswith("STATERAIL_")
+            if name not in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY") and not name.startswith("STATERAIL_")
         } | {
             "STATERAIL_DATA": str(self.data), "STATERAIL_PORT": str(self.port), "STATERAIL_TEST_TASKS": "1",
             "COLUMNS": "100", "PYTHONUNBUFFERED": "1", **(variables or {}),

@@ -29,6 +29,12 @@ NO_SERVER = "No server is up on this data: the run waits until `manage.py up` is
 UNFOLLOWED = 130  # as a shell tells of Ctrl-C
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process here, as failed."""
+        raise BrokenPipeError
+
+
 class Command(BaseCommand):
     help = "Start a run of a workflow, and print its id. With --follow show its steps until it ends, then its output."
     requires_system_checks: list[str] = []
@@ -86,7 +92,7 @@ class Command(BaseCommand):
             raise CommandError("\n".join([message, *lines])) from None
 
     def _follow(self, run_id: UUID) -> None:
-        console = Console(file=self.stdout._out)  # type: ignore[arg-type] # OutputWrapper's stream
+        console = _Console(file=self.stdout._out)  # type: ignore[arg-type] # OutputWrapper's stream
         status = follow_run(run_id, console, _no_server(), _where)
         run = WorkflowRun.objects.only("output", "error").get(id=run_id)
         if run.error:
