@@ -1,13 +1,17 @@
 """Reading workflows: always within the actor's tenant, a foreign one is as one that does not exist."""
 
+import re
 from uuid import UUID
 
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
 from staterail.core.actor import Actor
 from staterail.core.errors import Conflict, NotFound
+from staterail.core.ids import uuid_or_none
 from staterail.core.permissions import require
 from workflows.models import Workflow, WorkflowVersion
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def workflows(actor: Actor, *, search: str = "", archived: bool | None = False) -> QuerySet[Workflow]:
@@ -24,12 +28,12 @@ def workflows(actor: Actor, *, search: str = "", archived: bool | None = False) 
 def workflow_of(actor: Actor, id_or_slug: str | UUID) -> Workflow:
     """Raises NotFound, also for a workflow of another tenant."""
     require(actor, "workflows.view_workflow")
-    found = Workflow.objects.filter(tenant_id=actor.tenant_id)
     text = str(id_or_slug)
-    try:
-        found = found.filter(id=UUID(text)) if len(text) in (32, 36) else found.filter(slug=text[:64])
-    except ValueError:
-        found = found.filter(slug=text[:64])
+    id = uuid_or_none(text)
+    if id is None and SLUG.fullmatch(text) is None:
+        raise NotFound
+    named = {"slug": text} if id is None else {"id": id}
+    found = Workflow.objects.filter(tenant_id=actor.tenant_id, **named)
     workflow = _numbered(found).first()
     if workflow is None:
         raise NotFound

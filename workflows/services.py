@@ -15,11 +15,11 @@ from staterail.core.permissions import require
 from staterail.core.strict_json import dumps, loads
 from workflows.definition.validation import DRAFT_REFUSALS, validate
 from workflows.models import Workflow, WorkflowVersion
+from workflows.selectors import SLUG
 from workflows.task_registry import registered
 from workflows.versions import definition_hash
 
 JSON = Any
-SLUG = re.compile(r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$")
 UNSET: Any = object()
 
 
@@ -48,7 +48,7 @@ def create_workflow(
     """
     require(actor, "workflows.add_workflow")
     chosen = slug if slug is not None else _free_slug(actor, name)
-    if not SLUG.match(chosen) or _looks_like_id(chosen):
+    if SLUG.fullmatch(chosen) is None or _looks_like_id(chosen):
         message = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
         raise ValidationFailed(problems=[_problem("/slug", message)])
     if definition is not UNSET:

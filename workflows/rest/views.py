@@ -1,5 +1,6 @@
 """Workflows over REST: parse, call one service, render."""
 
+import re
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -134,7 +135,7 @@ class OneVersion(APIView):
     def get(self, request: Request, workflow: str, version: str) -> Response:
         actor = actor_of(request)
         found = selectors.workflow_of(actor, workflow)
-        if not version.isdigit() or len(version) > 9:
+        if re.fullmatch(r"[0-9]{1,9}", version) is None:
             raise NotFound
         return Response(VersionAnswer(selectors.version_of(actor, found, int(version))).data)
 

@@ -1,6 +1,5 @@
 import time
 from collections.abc import Callable, Iterator
-from uuid import UUID
 
 import pytest
 
@@ -45,15 +44,13 @@ class Engine:
 
     def finish(self, *run_ids: str) -> None:
         """Until these runs have ended."""
-        ids = {UUID(id) for id in run_ids}
-        ended = WorkflowRun.objects.filter(id__in=ids, state__in=list(RUN_FINAL))
-        self.until(lambda: ended.count() == len(ids))
-        self.until(lambda: not ids & self.reactor.owned.keys())
+        ended = WorkflowRun.objects.filter(id__in=run_ids, state__in=list(RUN_FINAL))
+        self.until(lambda: ended.count() == len(run_ids))
 
     def wait(self, run_id: str, step_id: str, reason: str = "waiting_approval") -> None:
         """Until this step waits, and nobody owns its run."""
-        step = StepRun.objects.filter(run_id=run_id, step_id=step_id, reason=reason)
-        self.until(lambda: step.exists() and UUID(run_id) not in self.reactor.owned)
+        step = StepRun.objects.filter(run_id=run_id, step_id=step_id, reason=reason, run__lease_owner=None)
+        self.until(step.exists)
 
 
 @pytest.fixture

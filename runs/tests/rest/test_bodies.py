@@ -134,6 +134,16 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_place(api, path, body, plac
     assert stored() == before
 
 
+@pytest.mark.parametrize(
+    "slug", ["", "A", "a b", "a\n", "-a", "a-", "é", "a" * 64, "0199b3a0-0000-7000-8000-000000000000", "a/b", "a_b"]
+)
+def test_a_slug_is_one_and_no_id(api, slug):
+    status, answer = api.post("/workflows", {"name": "n", "slug": slug})
+    assert told((status, answer)) == problem(400, "VALIDATION_FAILED")
+    assert [found["path"] for found in answer["problems"]] == ["/slug"]
+    assert not Workflow.objects.exists()
+
+
 def test_a_wrong_value_is_not_echoed_at_length(api, routes):
     _, path = routes[-1]
     _, answer = api.post(path, {"action": "x" * 10_000, "y" * 10_000: 1})

@@ -11,7 +11,8 @@ from staterail.accounts.services import tenant_by_name_or_new
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError, ValidationFailed
 from workflows.files import BadFile, read_definition
-from workflows.services import SLUG, deploy
+from workflows.selectors import SLUG
+from workflows.services import deploy
 
 
 class Command(BaseCommand):
@@ -36,7 +37,7 @@ class Command(BaseCommand):
             with transaction.atomic():
                 for path in files:
                     its_slug = slug or path.stem.lower().replace("_", "-").replace(".", "-")
-                    if not SLUG.match(its_slug):
+                    if not SLUG.fullmatch(its_slug):
                         raise CommandError(f"{path}: {its_slug!r} is no slug; give one with --slug.")
                     told.append(self._deploy(actor, path, its_slug, name or its_slug.replace("-", " ").capitalize()))
         except BadFile as error:
