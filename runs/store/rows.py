@@ -9,7 +9,7 @@ from runs.machine.snapshot import RunHead, RunRow, Snapshot, StepRow
 from runs.machine.states import Reason, RunState, StepState
 from runs.store.interface import Loaded
 from runs.store.plans import bare_plan, compiled
-from staterail.core.strict_json import dumps, loads
+from staterail.core.strict_json import dumps_known, loads
 from workflows.definition.parsing import BrokenDefinition
 
 JSON = Any
@@ -28,7 +28,7 @@ STEP_COLUMNS = (
 
 
 def text_of(value: JSON) -> str | None:
-    return None if value is None else dumps(value)
+    return None if value is None else dumps_known(value)
 
 
 def taken_ids(plan: Plan, row: StepRow) -> list[str] | None:

@@ -16,7 +16,7 @@ from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
 from staterail.core.ids import derived_uuid7
-from staterail.core.strict_json import dumps
+from staterail.core.strict_json import dumps_known
 
 Row = tuple[Any, ...]
 CHUNK = 500  # ids in one IN list
@@ -270,7 +270,7 @@ def _event_rows(write: Write, times: dict[datetime | None, str | None], into: li
         into.append(
             (
                 tenant, run_id, workflow, head.version, head.trace_id, write.emitter, e.seq, e.event_type, e.step_id,
-                e.generation, e.attempt, e.state_before, e.state_after, dumps(e.payload), _cached(e.ts, times),
+                e.generation, e.attempt, e.state_before, e.state_after, dumps_known(e.payload), _cached(e.ts, times),
                 e.corr_id,
             )
         )  # fmt: skip

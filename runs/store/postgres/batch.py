@@ -21,7 +21,7 @@ from runs.store.postgres.statements import (
 )  # fmt: skip
 from runs.store.rows import taken_ids, text_of
 from staterail.core.ids import derived_uuid7
-from staterail.core.strict_json import dumps
+from staterail.core.strict_json import dumps_known
 
 
 def persist_statement(writes: Sequence[Write]) -> tuple[str, list[str]]:
@@ -116,7 +116,8 @@ def _event_rows(write: Write, times: dict[datetime | None, str | None], into: li
         into.append(
             (
                 tenant, run_id, workflow, head.version, head.trace_id, write.emitter, e.seq, e.event_type, e.step_id,
-                e.generation, e.attempt, e.state_before, e.state_after, dumps(e.payload), _time(e.ts, times), e.corr_id,
+                e.generation, e.attempt, e.state_before, e.state_after, dumps_known(e.payload), _time(e.ts, times),
+                e.corr_id,
             )
         )  # fmt: skip
 
