@@ -60,6 +60,9 @@ class WorkflowRun(models.Model):
         ]
         indexes = [
             models.Index(fields=["wake_at"], condition=models.Q(wake_at__isnull=False), name="run_awake"),
+            models.Index(
+                fields=["tenant", "wake_at"], condition=models.Q(wake_at__isnull=False), name="run_awake_by_tenant"
+            ),  # tenants take turns when more is due than there is room for
             models.Index(fields=["tenant", "id"], name="run_by_tenant"),
             models.Index(fields=["workflow", "id"], name="run_by_workflow"),
         ]

@@ -139,6 +139,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='workflowrun',
+            index=models.Index(condition=models.Q(('wake_at__isnull', False)), fields=['tenant', 'wake_at'], name='run_awake_by_tenant'),
+        ),
+        migrations.AddIndex(
+            model_name='workflowrun',
             index=models.Index(fields=['tenant', 'id'], name='run_by_tenant'),
         ),
         migrations.AddIndex(

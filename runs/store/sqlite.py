@@ -15,6 +15,7 @@ from runs.machine.states import RUN_FINAL
 from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
+from runs.store.turns import Turns
 from staterail.core.ids import derived_uuid7
 from staterail.core.strict_json import dumps_known
 
@@ -60,26 +61,59 @@ _INSERT_LOG = (
 )
 
 
+# A step from tenant to tenant along the index, not a look at all that waits
+_AWAKE_TENANTS = """
+WITH RECURSIVE awake(tenant_id) AS (
+    SELECT min(tenant_id) FROM runs_workflowrun WHERE wake_at IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(r.tenant_id) FROM runs_workflowrun r
+        WHERE r.wake_at IS NOT NULL AND r.tenant_id > awake.tenant_id)
+    FROM awake WHERE tenant_id IS NOT NULL)
+SELECT tenant_id FROM awake WHERE EXISTS (
+    SELECT 1 FROM runs_workflowrun r WHERE r.tenant_id = awake.tenant_id AND r.wake_at <= ?)"""
+
+
 class SqliteStore:
     """See `runs.store.interface.Store`."""
+
+    def __init__(self) -> None:
+        self._turns = Turns()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def claim(self, owner: UUID, room: int) -> list[UUID]:
-        now = self.now()
         due = "wake_at <= ? AND (lease_owner IS NULL OR lease_owner <> ?)"
         with connection.cursor() as cursor:
-            raw = _raw(cursor)
-            look = f"SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT 1"  # noqa: S608
-            if raw.execute(look, (_ts(now), owner.hex)).fetchone() is None:
+            raw, now = _raw(cursor), self.now()
+            look = f"SELECT count(*) FROM (SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT ?)"  # noqa: S608
+            waiting = raw.execute(look, (_ts(now), owner.hex, room + 1)).fetchone()[0]
+            if waiting == 0:
                 return []  # the common answer of a poll costs no write transaction
             with transaction.atomic():
-                rows = raw.execute(
-                    "UPDATE runs_workflowrun SET revision=revision+1, lease_owner=?, wake_at=? WHERE id IN"  # noqa: S608
-                    f" (SELECT id FROM runs_workflowrun WHERE {due} ORDER BY wake_at LIMIT ?) RETURNING id",
-                    (owner.hex, _ts(now + LEASE), _ts(now), owner.hex, room),
-                ).fetchall()
+                if waiting <= room:
+                    return self._claim(raw, owner, now, due, (), room)
+                return self._claim_in_turn(raw, owner, now, due, room)
+
+    def _claim_in_turn(self, raw: Any, owner: UUID, now: datetime, due: str, room: int) -> list[UUID]:
+        """More is due than there is room for: each tenant its share, then what the others left."""
+        tenants = raw.execute(_AWAKE_TENANTS, (_ts(now),)).fetchall()
+        claimed: list[UUID] = []
+        while room > len(claimed):
+            chosen, share = self._turns.share([UUID(id) for (id,) in tenants], room - len(claimed))
+            before = len(claimed)
+            for tenant in chosen:
+                claimed += self._claim(raw, owner, now, f"tenant_id = ? AND {due}", (tenant.hex,), share)
+            if len(claimed) == before:
+                break
+        return claimed
+
+    def _claim(self, raw: Any, owner: UUID, now: datetime, which: str, given: tuple[str, ...], room: int) -> list[UUID]:
+        rows = raw.execute(
+            "UPDATE runs_workflowrun SET revision=revision+1, lease_owner=?, wake_at=? WHERE id IN"  # noqa: S608
+            f" (SELECT id FROM runs_workflowrun WHERE {which} ORDER BY wake_at LIMIT ?) RETURNING id",
+            (owner.hex, _ts(now + LEASE), *given, _ts(now), owner.hex, room),
+        ).fetchall()
         return [UUID(row[0]) for row in rows]
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:

@@ -74,34 +74,43 @@ APPEND_LOGS = (
     f"INSERT INTO runs_steplog ({_names(LOGS)}) SELECT {_names(LOGS, 'l.')} FROM {LOGS.source}"
     " ON CONFLICT (run_id, step_id, attempt, number) DO NOTHING"
 )
-CLAIM = """
-WITH RECURSIVE tenants AS (
+COUNT_DUE = """
+SELECT count(*) FROM (SELECT 1 FROM runs_workflowrun
+    WHERE wake_at <= clock_timestamp() AND lease_owner IS DISTINCT FROM %s::uuid LIMIT %s::int) due"""
+# A step from tenant to tenant along the index, never a window over all that waits
+AWAKE_TENANTS = """
+WITH RECURSIVE awake AS (
     (SELECT tenant_id FROM runs_workflowrun WHERE wake_at IS NOT NULL ORDER BY tenant_id LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.tenant_id FROM runs_workflowrun r WHERE r.wake_at IS NOT NULL AND r.tenant_id > t.tenant_id
+    SELECT (SELECT r.tenant_id FROM runs_workflowrun r WHERE r.wake_at IS NOT NULL AND r.tenant_id > a.tenant_id
         ORDER BY r.tenant_id LIMIT 1)
-    FROM tenants t WHERE t.tenant_id IS NOT NULL),
-due AS MATERIALIZED (
-    SELECT d.id FROM tenants t CROSS JOIN LATERAL (
-        SELECT r.id FROM runs_workflowrun r
-        WHERE r.tenant_id = t.tenant_id AND r.wake_at <= clock_timestamp() AND r.lease_owner IS DISTINCT FROM %s::uuid
-        ORDER BY r.wake_at LIMIT greatest(1, %s::int / (SELECT count(*) FROM tenants WHERE tenant_id IS NOT NULL))
-        FOR UPDATE SKIP LOCKED) d
-    LIMIT %s::int)
+    FROM awake a WHERE a.tenant_id IS NOT NULL)
+SELECT tenant_id FROM awake a WHERE EXISTS (
+    SELECT 1 FROM runs_workflowrun r WHERE r.tenant_id = a.tenant_id AND r.wake_at <= clock_timestamp())"""
+_CLAIM = """
 UPDATE runs_workflowrun r
 SET revision = r.revision + 1, lease_owner = %s::uuid, wake_at = clock_timestamp() + %s::interval
 FROM due WHERE r.id = due.id RETURNING r.id"""
-
-
-def _select(columns: Iterable[str], prefix: str) -> str:
-    return ", ".join(f"{prefix}{c}::text AS {c}" if c in JSON_COLUMNS else f"{prefix}{c}" for c in columns)
-
-
+CLAIM = f"""
+WITH due AS MATERIALIZED (
+    SELECT id FROM runs_workflowrun WHERE wake_at <= clock_timestamp() AND lease_owner IS DISTINCT FROM %s::uuid
+    ORDER BY wake_at LIMIT %s::int FOR UPDATE SKIP LOCKED){_CLAIM}"""
+CLAIM_IN_TURN = f"""
+WITH due AS MATERIALIZED (
+    SELECT d.id FROM unnest(%s::uuid[]) t(tenant_id) CROSS JOIN LATERAL (
+        SELECT r.id FROM runs_workflowrun r
+        WHERE r.tenant_id = t.tenant_id AND r.wake_at <= clock_timestamp() AND r.lease_owner IS DISTINCT FROM %s::uuid
+        ORDER BY r.wake_at LIMIT %s::int FOR UPDATE SKIP LOCKED) d){_CLAIM}"""
 RENEW = """
 UPDATE runs_workflowrun SET wake_at = clock_timestamp() + %s::interval
 WHERE id IN (SELECT id FROM runs_workflowrun WHERE lease_owner = %s::uuid AND wake_at IS NOT NULL
     ORDER BY id FOR NO KEY UPDATE)
 AND lease_owner = %s::uuid RETURNING id, revision"""
+
+
+def _select(columns: Iterable[str], prefix: str) -> str:
+    return ", ".join(f"{prefix}{c}::text AS {c}" if c in JSON_COLUMNS else f"{prefix}{c}" for c in columns)
+
 
 LOAD_RUNS = (
     f"SELECT {_select((*HEAD_COLUMNS, *RUN_COLUMNS, 'definition', 'lease_owner'), 'r.')}, v.version"

@@ -15,10 +15,21 @@ from django.db import connection
 
 from runs.store.interface import LEASE, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
-from runs.store.postgres.arrays import Row
+from runs.store.postgres.arrays import Row, plain
 from runs.store.postgres.batch import log_rows, persist_statement
-from runs.store.postgres.statements import APPEND_LOGS, CLAIM, LOAD_RUNS, LOAD_STEPS, LOGS, RENEW
+from runs.store.postgres.statements import (
+    APPEND_LOGS,
+    AWAKE_TENANTS,
+    CLAIM,
+    CLAIM_IN_TURN,
+    COUNT_DUE,
+    LOAD_RUNS,
+    LOAD_STEPS,
+    LOGS,
+    RENEW,
+)
 from runs.store.rows import loaded
+from runs.store.turns import Turns
 
 _LEASE = f"{LEASE.total_seconds()} seconds"
 
@@ -26,15 +37,24 @@ _LEASE = f"{LEASE.total_seconds()} seconds"
 class PostgresStore:
     """See `runs.store.interface.Store`."""
 
+    def __init__(self) -> None:
+        self._turns = Turns()
+
     def now(self) -> datetime:
         found: datetime = self._rows("SELECT clock_timestamp()")[0][0]
         return found
 
     def claim(self, owner: UUID, room: int) -> list[UUID]:
+        waiting = self._rows(COUNT_DUE, (owner.hex, room + 1))[0][0]
+        if waiting == 0:
+            return []
+        if waiting <= room:
+            return [row[0] for row in self._rows(CLAIM, (owner.hex, room, owner.hex, _LEASE))]
+        tenants = [row[0] for row in self._rows(AWAKE_TENANTS)]
         claimed: list[UUID] = []
-        while room > len(claimed):  # a tenant alone is given its turn's room, then what the others left
-            left = room - len(claimed)
-            found = self._rows(CLAIM, (owner.hex, left, left, owner.hex, _LEASE))
+        while room > len(claimed):  # each tenant its share, then what the others left
+            chosen, share = self._turns.share(tenants, room - len(claimed))
+            found = self._rows(CLAIM_IN_TURN, (plain(id.hex for id in chosen), owner.hex, share, owner.hex, _LEASE))
             claimed += [row[0] for row in found]
             if not found:
                 break
