@@ -73,7 +73,7 @@ def _fold_run(run: FoldedRun, event: Mapping[str, Any], where: str) -> None:
     before, after = event["state_before"], RunState(event["state_after"])
     if before != run.state or after not in RUN_CHANGES[run.state]:
         run.wrong.append(f"{where}: run {before} -> {after}, but it was {run.state}")
-    if run.state in RUN_FINAL and event["generation"] != run.generation + 1:
+    if event["generation"] != run.generation + (run.state in RUN_FINAL):
         run.wrong.append(f"{where}: generation {event['generation']} after {run.generation}")
     payload = event["payload"]
     if after is RunState.PENDING:
@@ -96,6 +96,8 @@ def _fold_step(run: FoldedRun, event: Mapping[str, Any], where: str) -> None:
         run.wrong.append(f"{where}: {event['step_id']} {before} -> {after}, but it was {step.state}")
     if run.state in RUN_FINAL or run.state is None:
         run.wrong.append(f"{where}: {event['step_id']} changes while the run is {run.state}")
+    if event["generation"] - run.generation not in ((0, 1) if step.state in STEP_FINAL else (0,)):
+        run.wrong.append(f"{where}: generation {event['generation']} after {run.generation}")
     was, step.state, step.reason = step.state, after, payload.get("reason")
     run.generation = event["generation"]
     if after is StepState.RUNNING:
