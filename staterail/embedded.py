@@ -32,6 +32,10 @@ LOOK_SECONDS = 0.2  # how often the worker's life is looked at
 class WorkerEnded(Exception):
     """The worker ended though nobody asked it to; the message says why."""
 
+    def __init__(self, message: str, *, crashed: bool) -> None:
+        super().__init__(message)
+        self.crashed = crashed  # else it makes room for a new one, as it should
+
 
 class Server(uvicorn.Server):
     """uvicorn without its signal handling: it would end the process before the worker has stopped."""
@@ -64,13 +68,15 @@ class Worker:
         self.controller.stop()
         self.thread.join(WORKER_STOP_SECONDS)
 
-    def end(self) -> str | None:
+    def end(self) -> WorkerEnded | None:
         """Why it does not work any more, or None as long as it does."""
         self._reactor = self._reactor or reactor.current()
         if self._reactor is not None and not self._reactor.is_alive():
             failure = self._reactor.failure
-            return "it was asked to make room for a new one" if failure is None else _told(failure)
-        return None if self.thread.is_alive() else "Celery's worker stopped"
+            if failure is None:
+                return WorkerEnded("too many of its threads are stuck", crashed=False)
+            return WorkerEnded(f"{type(failure).__name__}: {failure}", crashed=True)
+        return None if self.thread.is_alive() else WorkerEnded("Celery's part of it stopped", crashed=True)
 
 
 class Keeper(threading.Thread):
@@ -80,7 +86,7 @@ class Keeper(threading.Thread):
         super().__init__(name="keeper")
         self.worker, self.server = worker, server
         self.asked = threading.Event()
-        self.ended: str | None = None
+        self.ended: WorkerEnded | None = None
 
     def run(self) -> None:
         while not self.asked.wait(LOOK_SECONDS):
@@ -122,7 +128,7 @@ def serve(host: str, port: int, ready: Callable[[], None]) -> None:
         keeper.asked.set()
         keeper.join()
     if keeper.ended is not None:
-        raise WorkerEnded(keeper.ended)
+        raise keeper.ended
 
 
 def take_over() -> int:
@@ -160,7 +166,3 @@ def _tell_when_ready(server: Server, ready: Callable[[], None]) -> None:
         waited.wait(0.02)
     if server.started:
         ready()
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -152,3 +152,11 @@ def waits(ctx: Any) -> str:
     """Waits until it is cancelled, and says so."""
     ctx.logger.info("waiting")
     return "cancelled" if ctx.wait(60) else "not cancelled"
+
+
+@task("test.sleep_at_first")
+def sleep_at_first(ctx: Any, *, seconds: float, deaf: bool = False) -> int:
+    """Sleeps in its first attempt only; deaf: without a look at its cancellation. Returns the attempt."""
+    if ctx.attempt == 1:
+        (time.sleep if deaf else ctx.wait)(seconds)
+    return int(ctx.attempt)

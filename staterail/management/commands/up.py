@@ -17,7 +17,7 @@ from staterail import embedded, single
 from staterail.accounts import services as accounts
 from workflows.samples import deploy_sample
 
-STEADY_SECONDS = 30.0  # a worker that lived as long is worth another start
+STEADY_SECONDS = 30.0  # a worker that crashed, but had lived as long, is worth another start
 
 
 class Command(BaseCommand):
@@ -49,7 +49,7 @@ class Command(BaseCommand):
             try:
                 self._serve(port, no_browser)
             except embedded.WorkerEnded as error:
-                if time.monotonic() - began < STEADY_SECONDS:
+                if error.crashed and time.monotonic() - began < STEADY_SECONDS:
                     raise CommandError(f"The worker ended, and so does StateRail: {error}") from None
                 self.stderr.write(f"The worker ended ({error}): starting anew.")
                 sys.stderr.flush()
