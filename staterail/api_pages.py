@@ -26,4 +26,7 @@ class Docs(SpectacularSwaggerSplitView):
         told: Any = problem_response(exc, {"view": self})
         if told.status_code == 401:
             return redirect_to_login(self.request.get_full_path())
-        return JsonResponse(told.data, status=told.status_code, headers=told.headers, content_type=MEDIA_TYPE)
+        answer = JsonResponse(told.data, status=told.status_code)
+        for name, value in {**told.headers, "Content-Type": MEDIA_TYPE}.items():
+            answer[name] = value
+        return answer

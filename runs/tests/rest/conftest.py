@@ -1,14 +1,9 @@
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from runs import store
-from runs.executors.task import execute
-from runs.machine.states import RUN_FINAL
-from runs.models import StepRun, WorkflowRun
-from runs.reactor.loop import Reactor
 from runs.tests.rest.client import Api
+from runs.tests.rest.engine import Engine
 from staterail.accounts.tests.factories import TenantFactory
 
 
@@ -27,30 +22,6 @@ def tenant(api: Api):
 def stranger() -> Api:
     """An administrator of another tenant."""
     return Api(tenant=TenantFactory(), name="stranger")
-
-
-class Engine:
-    """The reactor, turned by hand in the test's own transaction."""
-
-    def __init__(self) -> None:
-        self.reactor = Reactor(store.current(), 2, {"Task": execute}, None, name="test")
-
-    def until(self, holds: Callable[[], object], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, "stuck"
-            self.reactor.ring()
-            self.reactor.turn()
-
-    def finish(self, *run_ids: str) -> None:
-        """Until these runs have ended."""
-        ended = WorkflowRun.objects.filter(id__in=run_ids, state__in=list(RUN_FINAL))
-        self.until(lambda: ended.count() == len(run_ids))
-
-    def wait(self, run_id: str, step_id: str, reason: str = "waiting_approval") -> None:
-        """Until this step waits, and nobody owns its run."""
-        step = StepRun.objects.filter(run_id=run_id, step_id=step_id, reason=reason, run__lease_owner=None)
-        self.until(step.exists)
 
 
 @pytest.fixture
