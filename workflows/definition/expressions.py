@@ -1,8 +1,8 @@
 """Expressions: CEL, behind this one module.
 
 Names are declared dotted (`steps.fetch.output`), so that a typo is a compile error with its
-place. CEL's own budgets hold (9,999 iterations, recursion 32); what they leave open, text that
-doubles from macro to macro, is refused here when an expression is compiled.
+place. CEL's own budgets hold (9,999 iterations, recursion 32); for what they leave open there are
+those of `budgets`.
 """
 
 import math
@@ -13,22 +13,28 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from workflows.definition.budgets import MAX_GROWTH, Budget, TooExpensive, growth, plain
+
 JSON = Any
 MAX_CHARACTERS = 1000
-MAX_GROWTH = 1024
 MAX_OPERAND = 2048  # characters of JSON that an event keeps of a value that a condition read
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 _T = cel.Type
 _FIELDS = {"output": _T.DYN, "error": _T.DYN, "state": _T.STRING, "attempt": _T.INT}
 _RUN = {"run.id": _T.STRING, "run.corr_id": _T.STRING, "run.metadata": _T.DYN}
-_STRING = re.compile(r"""[rRbB]{0,2}("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""", re.DOTALL)
+STRING = re.compile(
+    r"""[bB]?[rR][bB]?(?:"{3}.*?"{3}|'{3}.*?'{3}|"[^"\n]*"|'[^'\n]*')"""
+    r"""|[bB]?(?:"{3}(?:[^\\]|\\.)*?"{3}|'{3}(?:[^\\]|\\.)*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""",
+    re.DOTALL,
+)
+_UNREAD = re.compile(STRING.pattern + r"|//[^\n]*", re.DOTALL)  # strings and comments
 _CHAIN = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
-_MACRO = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(")
+_ABSOLUTE = re.compile(r"((?:^|\bin\b|[^\w\s.)\]}])\s*)\.(?=\s*[A-Za-z_])")  # `.input` is CEL's long name of `input`
 _HAS = re.compile(r"\bhas\s*\(\s*([A-Za-z_][\w\s.]*?)\s*\)")
 _UNDECLARED = re.compile(r"<input>:(\d+):(\d+): undeclared reference to '([^']*)'")
 _PLACE = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
-_SCALARS = {_T.BOOL.name(), _T.STRING.name(), _T.INT.name(), _T.NULL.name()}
+_SCALARS = {_T.BOOL.name(), _T.INT.name(), _T.NULL.name()}
 
 
 class ExpressionError(Exception):
@@ -39,36 +45,45 @@ class BadExpression(Exception):
     """An expression that does not compile.
 
     `code` is `bad_expression`, `undeclared_name`, `unknown_reference` or `secret_not_allowed`;
-    `column` counts from 1, None where there is no place.
+    `place` is (line, column), both from 1, None where there is none.
     """
 
-    def __init__(self, code: str, message: str, column: int | None = None) -> None:
-        super().__init__(message if column is None else f"{message} (column {column})")
-        self.code, self.message, self.column = code, str(self), column
+    def __init__(self, code: str, message: str, place: tuple[int, int] | None = None) -> None:
+        line, column = place or (0, 0)
+        where = f" (line {line}, column {column})" if line > 1 else f" (column {column})" if place else ""
+        super().__init__(message + where)
+        self.code, self.message, self.place = code, str(self), place
 
 
 class Expression:
     """A compiled expression. `references` are the dotted names it reads, `reads` the full paths."""
 
-    __slots__ = ("source", "references", "reads", "kind", "_program")
+    __slots__ = ("source", "references", "reads", "kind", "_program", "_budget")
 
-    def __init__(self, source: str, references: frozenset[str], reads: tuple[str, ...], program: Any) -> None:
-        self.source, self.references, self.reads, self._program = source, references, reads, program
+    def __init__(
+        self, source: str, references: frozenset[str], reads: tuple[str, ...], program: Any, budget: Budget | None
+    ) -> None:
+        self.source, self.references, self.reads = source, references, reads
+        self._program, self._budget = program, budget
         self.kind: str = program.return_type().name()  # CEL's name of the type, DYN where it is not known
 
     def evaluate(self, context: Mapping[str, JSON]) -> JSON:
         """The value as JSON. `context` is by dotted name. Raises ExpressionError."""
         try:
+            if self._budget is not None:
+                self._budget.check(self.source, {path: _at(path, context) for path in self.reads})
             value = self._program.eval(data=context)
             kind = value.type().name()
             if kind == "ERROR":
                 raise ExpressionError(f"{self.source}: {_readable(str(value.value()))}")
-            plain = value.plain_value()
+            found = plain(value, self._budget.levels if self._budget is not None else 0)
         except ExpressionError:
             raise
+        except TooExpensive as error:
+            raise ExpressionError(f"{self.source}: {error}") from None
         except (Exception, MemoryError) as error:
             raise ExpressionError(f"{self.source}: {_readable(str(error) or type(error).__name__)}") from None
-        return plain if kind in _SCALARS else self._as_json(plain, kind)
+        return found if kind in _SCALARS else self._as_json(found, kind)
 
     def _as_json(self, value: JSON, kind: str) -> JSON:
         if kind in ("BYTES", "TIMESTAMP", "DURATION", "TYPE"):
@@ -79,16 +94,20 @@ class Expression:
             if isinstance(item, dict):
                 if not all(isinstance(key, str) for key in item):
                     raise ExpressionError(f"{self.source}: a key of a JSON object is text")
+                waiting.extend(item)
                 waiting.extend(item.values())
             elif isinstance(item, list):
                 waiting.extend(item)
+            elif isinstance(item, str):
+                if "\x00" in item:
+                    raise ExpressionError(f"{self.source}: a text has the character NUL, which is no JSON here")
             elif isinstance(item, float):
                 if not math.isfinite(item):
                     raise ExpressionError(f"{self.source}: {item} is no JSON number")
             elif isinstance(item, int) and not isinstance(item, bool):
                 if not MIN_INT <= item <= MAX_INT:
                     raise ExpressionError(f"{self.source}: a number does not fit 64 bits")
-            elif item is not None and not isinstance(item, str | bool):
+            elif item is not None and not isinstance(item, bool):
                 raise ExpressionError(f"{self.source}: a {type(item).__name__} is no JSON: convert it")
         return value
 
@@ -126,16 +145,16 @@ def compile_expression(
 @lru_cache(maxsize=20_000)
 def _compiled(source: str, names: tuple[str, ...]) -> Expression | str:
     """The expression, or CEL's message. `names` are declared, each with the type that it always has."""
-    bare = _STRING.sub(lambda match: " " * len(match.group()), source)
+    bare = _bare(source)
     for match in _HAS.finditer(bare):
         if re.sub(r"\s", "", match.group(1)) in names:
             column = match.start() + 1
             return f"<input>:1:{column}: has(x.f) asks for a field of an object, not for a whole variable"
-    if _growth(bare) > MAX_GROWTH:
+    if growth(bare) > MAX_GROWTH:
         return "<input>:1:1: The text or list that this builds may grow without bound: use fewer nested macros"
-    variables = {"input": _T.DYN, **{name: _type_of(name) for name in names}}
+    variables = ("input", *names)
     try:
-        program = cel.NewEnv(variables=variables).compile(source)
+        program = _environment(names).compile(source)
     except Exception as error:
         return str(error) or "Syntax error"
     reads: dict[str, None] = {}
@@ -145,12 +164,22 @@ def _compiled(source: str, names: tuple[str, ...]) -> Expression | str:
         if name is not None:
             references[name] = None
             reads[chain] = None
-    return Expression(source, frozenset(references), tuple(reads), program)
+    return Expression(source, frozenset(references), tuple(reads), program, Budget.of(bare))
+
+
+@lru_cache(maxsize=1000)
+def _environment(names: tuple[str, ...]) -> Any:
+    return cel.NewEnv(variables={"input": _T.DYN, **{name: _type_of(name) for name in names}})
+
+
+def _bare(source: str) -> str:
+    """The source with blanks for its strings and comments."""
+    return _UNREAD.sub(lambda match: " " * len(match.group()), source)
 
 
 def _chains(source: str) -> list[str]:
     """Dotted names as they stand in the source, without what is in strings and without calls."""
-    bare = _STRING.sub(lambda match: " " * len(match.group()), source)
+    bare = _ABSOLUTE.sub(r"\1 ", _bare(source))
     found = []
     for match in _CHAIN.finditer(bare):
         chain = re.sub(r"\s", "", match.group())
@@ -184,24 +213,35 @@ def _explained(message: str, source: str, step_ids: Container[str]) -> BadExpres
     undeclared = _UNDECLARED.search(message)
     if undeclared is not None:
         name = undeclared.group(3)
-        column = source.find(name) + 1 or int(undeclared.group(2))
+        place = _place_of(name, source) or (int(undeclared.group(1)), int(undeclared.group(2)))
         root, _, rest = name.partition(".")
         id = rest.partition(".")[0]
         if root == "secrets":
             text = "Secrets may be read in the config of HttpCall and Task steps only."
-            return BadExpression("secret_not_allowed", text, column)
+            return BadExpression("secret_not_allowed", text, place)
         if root == "steps" and id and id not in step_ids:
-            return BadExpression("unknown_reference", f"There is no step {id[:63]!r}.", column)
+            return BadExpression("unknown_reference", f"There is no step {id[:63]!r}.", place)
         if root == "steps":
             text = f"{name[:100]!r} is not known: of a step one reads output, state, error or attempt."
-            return BadExpression("undeclared_name", text, column)
+            return BadExpression("undeclared_name", text, place)
+        if re.search(rf"(?<!\w){re.escape(name)}\s*\(", _bare(source)):
+            return BadExpression("undeclared_name", f"There is no function {name[:100]!r}.", place)
         text = f"{name[:100]!r} is not known: there are input, steps.<id>.…, run.id, run.metadata and run.corr_id."
-        return BadExpression("undeclared_name", text, column)
-    place = _PLACE.search(message)
-    if place is None:
+        return BadExpression("undeclared_name", text, place)
+    found = _PLACE.search(message)
+    if found is None:
         return BadExpression("bad_expression", _readable(message))
-    column = int(place.group(2))
-    return BadExpression("bad_expression", _readable(place.group(3)), column if column > 0 else None)
+    line, column = int(found.group(1)), int(found.group(2))
+    return BadExpression("bad_expression", _readable(found.group(3)), (line, column) if column > 0 else None)
+
+
+def _place_of(name: str, source: str) -> tuple[int, int] | None:
+    """Where a dotted name begins: CEL tells the place of its last dot."""
+    match = re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", _bare(source))
+    if match is None:
+        return None
+    before = source[: match.start()]
+    return before.count("\n") + 1, match.start() - before.rfind("\n")
 
 
 def _readable(message: str) -> str:
@@ -209,18 +249,6 @@ def _readable(message: str) -> str:
     text = re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]\s*$", "", message.splitlines()[0] if message else "error")
     text = re.sub(r"^(?:INVALID_ARGUMENT: )?ERROR: (?:<input>:-?\d+:-?\d+: )?", "", text)
     return re.sub(r" expecting \{.*", "", text)[:300]
-
-
-def _growth(bare: str) -> int:
-    """How many times its operands an expression may multiply by `+` within macros."""
-    growth = 1
-    for match in _MACRO.finditer(bare):
-        depth, end = 1, match.end()
-        while end < len(bare) and depth:
-            depth += {"(": 1, ")": -1}.get(bare[end], 0)
-            end += 1
-        growth *= 1 + bare.count("+", match.end(), end)
-    return growth
 
 
 def _at(path: str, context: Mapping[str, JSON]) -> JSON:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
-from workflows.definition.expressions import BadExpression, Expression, ExpressionError, compile_expression
+from workflows.definition.expressions import STRING, BadExpression, Expression, ExpressionError, compile_expression
 
 JSON = Any
 Segment = str | Expression
@@ -67,17 +67,15 @@ def find_expressions(text: str) -> Iterator[tuple[bool, str]]:
 
 def _closing(text: str, position: int) -> int | None:
     """Where the expression that begins at `position` is closed: not within a string, not a map's brace."""
-    depth, quote = 0, ""
+    depth = 0
     while position < len(text):
         char = text[position]
-        if quote:
-            if char == "\\":
-                position += 1
-            elif char == quote:
-                quote = ""
-        elif char in "'\"":
-            quote = char
-        elif char == "{":
+        if char in "'\"rRbB" and (string := STRING.match(text, position)):
+            position = string.end()
+            continue
+        if char in "'\"":
+            return None  # a string that does not end
+        if char == "{":
             depth += 1
         elif char == "}":
             if depth == 0:
