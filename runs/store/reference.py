@@ -1,21 +1,24 @@
 """The plain ORM store: slow and easy to believe. Tests hold the other stores against it."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, JSONField, Min, Q, Value
+from django.db.models import F, JSONField, Min, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast
 
 from runs.machine.states import RUN_FINAL
 from runs.models import Event, StepLog, StepRun, WorkflowRun
+from runs.store import admission
 from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids
+from runs.store.turns import Turns
 from staterail.core.ids import derived_uuid7
-from staterail.core.strict_json import dumps
+from workflows.models import WorkflowVersion
 
 _JSON = frozenset({"input", "metadata", "output", "error", "stopping", "definition", "taken", "fault"})
 
@@ -23,13 +26,31 @@ _JSON = frozenset({"input", "metadata", "output", "error", "stopping", "definiti
 class ReferenceStore:
     """See `runs.store.interface.Store`."""
 
+    def __init__(self) -> None:
+        self._turns = Turns()
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def claim(self, owner: UUID, room: int) -> list[UUID]:
-        now, claimed = self.now(), []
+        now = self.now()
         due = WorkflowRun.objects.filter(wake_at__lte=now).filter(~Q(lease_owner=owner) | Q(lease_owner=None))
-        for id, revision in due.order_by("wake_at").values_list("id", "revision")[:room]:
+        if due.count() <= room:
+            return self._claim(due, owner, now, room)
+        tenants = list(due.order_by("tenant_id").values_list("tenant_id", flat=True).distinct())
+        claimed: list[UUID] = []
+        while room > len(claimed):
+            chosen, share = self._turns.share(tenants, room - len(claimed))
+            before = len(claimed)
+            for tenant in chosen:
+                claimed += self._claim(due.filter(tenant_id=tenant), owner, now, share)
+            if len(claimed) == before:
+                break
+        return claimed
+
+    def _claim(self, due: QuerySet[WorkflowRun], owner: UUID, now: datetime, room: int) -> list[UUID]:
+        claimed: list[UUID] = []
+        for id, revision in due.order_by("wake_at", "id").values_list("id", "revision")[:room]:
             claimed += [id] * WorkflowRun.objects.filter(id=id, revision=revision, wake_at__lte=now).update(
                 revision=F("revision") + 1, lease_owner=owner, wake_at=now + LEASE
             )
@@ -37,24 +58,28 @@ class ReferenceStore:
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
         columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
-        runs = {
-            run["id"]: run
-            for run in WorkflowRun.objects.filter(id__in=list(run_ids)).values(*columns, "version__version")
-        }
+        runs = {run["id"]: run for run in _rows(WorkflowRun.objects.filter(id__in=list(run_ids)), columns)}
+        versions = WorkflowVersion.objects.select_related("workflow").in_bulk(
+            {run["version_id"] for run in runs.values()}
+        )
         steps: dict[UUID, list[dict[str, Any]]] = {id: [] for id in runs}
-        for row in StepRun.objects.filter(run_id__in=list(runs)).values("run_id", "step_id", *STEP_COLUMNS):
-            steps[row["run_id"]].append(_texts(row, succeeded=row["state"] == "succeeded"))
+        for row in _rows(StepRun.objects.filter(run_id__in=list(runs)), ("run_id", "step_id", *STEP_COLUMNS)):
+            steps[row["run_id"]].append(row)
         plans = plans_of({run["version_id"] for run in runs.values() if run["definition"] is None})
         for run in runs.values():
-            run["version"] = run.pop("version__version")
-            _texts(run)
+            version = versions[run["version_id"]]
+            run["version"], run["limited"] = version.version, version.workflow.max_concurrent_runs is not None
         return {id: loaded(run, steps[id], plans.get) for id, run in runs.items()}
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
-        with transaction.atomic():
-            return {write.decision.run_id for write in writes if self._persist(write)}
+        return admission.persist(self, writes)
 
-    def _persist(self, write: Write) -> bool:
+    def persist_admitted(self, writes: Sequence[Write]) -> set[UUID]:
+        now = self.now()
+        with transaction.atomic():
+            return {write.decision.run_id for write in writes if self._persist(write, now)}
+
+    def _persist(self, write: Write, now: datetime) -> bool:
         decision, head = write.decision, write.head
         values = {column: getattr(decision.run, column) for column in RUN_COLUMNS}
         values["output"] = _value(values["output"])
@@ -67,13 +92,13 @@ class ReferenceStore:
                 same = WorkflowRun.objects.filter(tenant_id=head.tenant_id, idempotency_key=write.new.idempotency_key)
                 if same.exists():
                     return False
-            WorkflowRun.objects.create(**self._new(write), **{"wake_at": self.now(), **values})
+            WorkflowRun.objects.create(**self._new(write), **{"wake_at": now, **values})
         else:
             guarded = WorkflowRun.objects.filter(id=decision.run_id, revision=decision.expected)
             if not guarded.update(**values):
                 return False
             if write.lease is Lease.WAKE and decision.run.state not in RUN_FINAL:
-                WorkflowRun.objects.filter(id=decision.run_id, lease_owner=None).update(wake_at=self.now())
+                WorkflowRun.objects.filter(id=decision.run_id, lease_owner=None).update(wake_at=now)
         for i, row in decision.steps.items():
             step = write.plan.steps[i]
             columns = {column: getattr(row, column) for column in STEP_COLUMNS}
@@ -139,10 +164,9 @@ def _value(text: str | None) -> Any:
     return Value(None, JSONField()) if value is None else value
 
 
-def _texts(row: dict[str, Any], *, succeeded: bool = False) -> dict[str, Any]:
-    """JSON columns as text. A step that succeeded with null holds JSON's null, which reads as None."""
-    for column in _JSON & row.keys():
-        value = row[column]
-        if value is not None or (column == "output" and succeeded):
-            row[column] = dumps(value)
-    return row
+def _rows(found: QuerySet[Any], columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Rows with their JSON columns as the text that is stored: JSON's null is not the database's."""
+    texts = {f"{column}_text": Cast(column, TextField()) for column in columns if column in _JSON}
+    plain = [column for column in columns if column not in _JSON]
+    for row in found.annotate(**texts).values(*plain, *texts):
+        yield {name.removesuffix("_text"): value for name, value in row.items()}

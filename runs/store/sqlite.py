@@ -4,7 +4,8 @@ SQLite has one writer at a time, so within the transaction a plain look at the r
 who wins. The clock is this machine's: with one process it is the database's.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -84,8 +85,8 @@ class SqliteStore:
 
     def claim(self, owner: UUID, room: int) -> list[UUID]:
         due = "wake_at <= ? AND (lease_owner IS NULL OR lease_owner <> ?)"
-        with connection.cursor() as cursor:
-            raw, now = _raw(cursor), self.now()
+        with _cursor() as raw:
+            now = self.now()
             look = f"SELECT count(*) FROM (SELECT 1 FROM runs_workflowrun WHERE {due} LIMIT ?)"  # noqa: S608
             waiting = raw.execute(look, (_ts(now), owner.hex, room + 1)).fetchone()[0]
             if waiting == 0:
@@ -111,15 +112,14 @@ class SqliteStore:
     def _claim(self, raw: Any, owner: UUID, now: datetime, which: str, given: tuple[str, ...], room: int) -> list[UUID]:
         rows = raw.execute(
             "UPDATE runs_workflowrun SET revision=revision+1, lease_owner=?, wake_at=? WHERE id IN"  # noqa: S608
-            f" (SELECT id FROM runs_workflowrun WHERE {which} ORDER BY wake_at LIMIT ?) RETURNING id",
+            f" (SELECT id FROM runs_workflowrun WHERE {which} ORDER BY wake_at, id LIMIT ?) RETURNING id",
             (owner.hex, _ts(now + LEASE), *given, _ts(now), owner.hex, room),
         ).fetchall()
         return [UUID(row[0]) for row in rows]
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
         found: dict[UUID, Loaded] = {}
-        with connection.cursor() as cursor:
-            raw = _raw(cursor)
+        with _cursor() as raw:
             for chunk in _batched(run_ids):
                 found.update(self._load(raw, [id.hex for id in chunk]))
         return found
@@ -154,8 +154,7 @@ class SqliteStore:
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
         if not writes:
             return set()
-        with transaction.atomic(), connection.cursor() as cursor:
-            raw = _raw(cursor)
+        with transaction.atomic(), _cursor() as raw:
             winners = self._winners(raw, writes)
             self._write(raw, [write for write in writes if write.decision.run_id in winners])
         return winners
@@ -204,31 +203,27 @@ class SqliteStore:
             raw.executemany(_INSERT_LOG, logs)
 
     def renew(self, owner: UUID) -> dict[UUID, int]:
-        with transaction.atomic(), connection.cursor() as cursor:
-            rows = (
-                _raw(cursor)
-                .execute(
-                    "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? RETURNING id, revision",
-                    (_ts(self.now() + LEASE), owner.hex),
-                )
-                .fetchall()
-            )
+        statement = "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? RETURNING id, revision"
+        with transaction.atomic(), _cursor() as raw:
+            rows = raw.execute(statement, (_ts(self.now() + LEASE), owner.hex)).fetchall()
         return {UUID(id): revision for id, revision in rows}
 
     def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(), _cursor() as raw:
             for batch in batches:
-                _raw(cursor).executemany(_INSERT_LOG, _log_rows(head.tenant_id, head.id, batch))
+                raw.executemany(_INSERT_LOG, _log_rows(head.tenant_id, head.id, batch))
 
     def next_wake(self) -> datetime | None:
-        with connection.cursor() as cursor:
-            row = _raw(cursor).execute("SELECT min(wake_at) FROM runs_workflowrun WHERE wake_at IS NOT NULL").fetchone()
+        with _cursor() as raw:
+            row = raw.execute("SELECT min(wake_at) FROM runs_workflowrun WHERE wake_at IS NOT NULL").fetchone()
         return _when(row[0])
 
 
-def _raw(cursor: Any) -> Any:
-    """A cursor of sqlite3's own: Django's rewrites every statement's placeholders."""
-    return cursor.connection.cursor()
+@contextmanager
+def _cursor() -> Iterator[Any]:
+    """A cursor of sqlite3's own: Django's rewrites every statement's placeholders. Its errors become Django's."""
+    with connection.wrap_database_errors, connection.cursor() as cursor:
+        yield cursor.connection.cursor()
 
 
 def _batched(items: Collection[Any]) -> list[list[Any]]:
