@@ -46,6 +46,7 @@ class WorkflowRun(models.Model):
     wake_at = models.DateTimeField(null=True)  # when a reactor must look again; null: waits for a person, or ended
     idempotency_key = models.CharField(max_length=255, null=True)
     request_hash = models.CharField(max_length=64, null=True)
+    admission = models.CharField(max_length=8, null=True)  # under max_concurrent_runs: held | slot
     trace_id = models.CharField(max_length=32)
     corr_id = models.CharField(max_length=255)
 
@@ -63,6 +64,11 @@ class WorkflowRun(models.Model):
             models.Index(
                 fields=["tenant", "wake_at"], condition=models.Q(wake_at__isnull=False), name="run_awake_by_tenant"
             ),  # tenants take turns when more is due than there is room for
+            models.Index(
+                fields=["workflow", "admission", "id"],
+                condition=models.Q(admission__isnull=False),
+                name="run_admission",
+            ),
             models.Index(fields=["tenant", "id"], name="run_by_tenant"),
             models.Index(fields=["workflow", "id"], name="run_by_workflow"),
         ]

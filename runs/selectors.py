@@ -16,6 +16,7 @@ from runs.machine.states import STEP_OPEN, Reason, RunState, StepState
 from runs.models import Event, StepLog, StepRun, WorkflowRun
 from runs.payloads import LARGE, hide, inline, without_payloads
 from runs.search import search_runs
+from runs.store.admission import HELD
 from runs.store.plans import compiled, plans_of
 from staterail.core.actor import Actor
 from staterail.core.errors import NotFound
@@ -75,10 +76,15 @@ def inline_runs(actor: Actor, found: Sequence[WorkflowRun]) -> int:
     return 0
 
 
+def is_held(run: WorkflowRun) -> bool:
+    """Whether the run waits for others of its workflow to end (`max_concurrent_runs`)."""
+    return run.state == RunState.PENDING and run.admission == HELD
+
+
 def facts_of(found: Iterable[WorkflowRun]) -> dict[UUID, RunFacts]:
     """Open steps, reason, failure and SLA of a page of runs: three queries."""
     page = list(found)
-    facts = {run.id: RunFacts(reason=run.reason) for run in page}
+    facts = {run.id: RunFacts(reason=Reason.CONCURRENCY if is_held(run) else run.reason) for run in page}
     open_ids = [run.id for run in page if run.state in (RunState.PENDING, RunState.RUNNING)]
     reasons: dict[UUID, set[str | None]] = {}
     if open_ids:

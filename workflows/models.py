@@ -18,6 +18,7 @@ class Workflow(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     archived_at = models.DateTimeField(null=True)
+    max_concurrent_runs = models.PositiveIntegerField(null=True)  # of the latest published version
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "slug"], name="one_workflow_per_slug")]

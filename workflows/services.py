@@ -117,7 +117,9 @@ def publish(
         draft.published_at, draft.published_by, draft.note = datetime.now(UTC), actor.name[:200], note
         draft.definition_hash = definition_hash(draft.definition)
         draft.save()
-        Workflow.objects.filter(id=workflow.id).update(updated_at=draft.published_at)
+        Workflow.objects.filter(id=workflow.id).update(
+            updated_at=draft.published_at, max_concurrent_runs=draft.definition.get("max_concurrent_runs")
+        )
     return draft
 
 

@@ -73,11 +73,15 @@ class StepRow:
 
 
 class RunRow:
-    """What changes of a run. `stopping` is a cancel or timeout under way: {kind, since, corr_id, by}."""
+    """What changes of a run. `stopping` is a cancel or timeout under way: {kind, since, corr_id, by}.
+
+    `limited` and `admission` are the store's (`runs.store.admission`): whether its workflow runs a limited
+    number at once, and whether this one is held back or has its place.
+    """
 
     __slots__ = (
         "state", "reason", "generation", "seq", "revision", "output", "error", "started_at", "completed_at",
-        "updated_at", "deadline_at", "stopping",
+        "updated_at", "deadline_at", "stopping", "limited", "admission",
     )  # fmt: skip
 
     def __init__(self, updated_at: datetime) -> None:
@@ -93,6 +97,8 @@ class RunRow:
         self.updated_at = updated_at
         self.deadline_at: datetime | None = None
         self.stopping: dict[str, JSON] | None = None
+        self.limited = False
+        self.admission: str | None = None
 
     def clone(self) -> "RunRow":
         other = RunRow.__new__(RunRow)
@@ -100,6 +106,7 @@ class RunRow:
         other.seq, other.revision, other.output, other.error = self.seq, self.revision, self.output, self.error
         other.started_at, other.completed_at = self.started_at, self.completed_at
         other.updated_at, other.deadline_at, other.stopping = self.updated_at, self.deadline_at, self.stopping
+        other.limited, other.admission = self.limited, self.admission
         return other
 
 

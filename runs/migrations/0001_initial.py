@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                 ('wake_at', models.DateTimeField(null=True)),
                 ('idempotency_key', models.CharField(max_length=255, null=True)),
                 ('request_hash', models.CharField(max_length=64, null=True)),
+                ('admission', models.CharField(max_length=8, null=True)),
                 ('trace_id', models.CharField(max_length=32)),
                 ('corr_id', models.CharField(max_length=255)),
                 ('tenant', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.tenant')),
@@ -140,6 +141,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='workflowrun',
             index=models.Index(condition=models.Q(('wake_at__isnull', False)), fields=['tenant', 'wake_at'], name='run_awake_by_tenant'),
+        ),
+        migrations.AddIndex(
+            model_name='workflowrun',
+            index=models.Index(condition=models.Q(('admission__isnull', False)), fields=['workflow', 'admission', 'id'], name='run_admission'),
         ),
         migrations.AddIndex(
             model_name='workflowrun',

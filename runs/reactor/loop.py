@@ -260,6 +260,7 @@ class Reactor(threading.Thread):
         runs = self.runs
         if run.id not in runs.active and run.snapshot.run.state in RUN_FINAL:
             runs.forget(run.id)
+            self._rung = self._rung or run.snapshot.run.limited  # its end may have woken one that was held back
             return
         if not run.has_news:
             runs.active.pop(run.id, None)

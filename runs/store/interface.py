@@ -92,6 +92,9 @@ class Store(Protocol):
         (nothing is stored then), OperationalError where the database cannot now.
         """
 
+    def persist_admitted(self, writes: Sequence[Write]) -> set[UUID]:
+        """`persist` without a look at `max_concurrent_runs`: for `runs.store.admission`."""
+
     def renew(self, owner: UUID) -> dict[UUID, int]:
         """Prolong the leases of all runs of `owner`; their revisions. A run that is missing was lost."""
 

@@ -19,7 +19,7 @@ HEAD_COLUMNS = (
 )  # fmt: skip
 RUN_COLUMNS = (
     "state", "reason", "generation", "seq", "revision", "output", "error", "started_at", "completed_at", "updated_at",
-    "deadline_at", "stopping",
+    "deadline_at", "stopping", "admission",
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
@@ -45,6 +45,7 @@ def run_row(known: Mapping[str, Any]) -> RunRow:
     row.output, row.error = known["output"], _parsed(known["error"])
     row.started_at, row.completed_at = known["started_at"], known["completed_at"]
     row.deadline_at, row.stopping = known["deadline_at"], _parsed(known["stopping"])
+    row.limited, row.admission = bool(known["limited"]), known["admission"]
     return row
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from runs.machine.states import RUN_FINAL
+from runs.store import admission
 from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
@@ -128,8 +129,9 @@ class SqliteStore:
         marks = ", ".join("?" * len(ids))
         columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
         runs = raw.execute(
-            f"SELECT {', '.join('r.' + c for c in columns)}, v.version FROM runs_workflowrun r"  # noqa: S608
-            f" JOIN workflows_workflowversion v ON v.id=r.version_id WHERE r.id IN ({marks})",
+            f"SELECT {', '.join('r.' + c for c in columns)}, v.version, w.max_concurrent_runs IS NOT NULL"  # noqa: S608
+            " FROM runs_workflowrun r JOIN workflows_workflowversion v ON v.id=r.version_id"
+            f" JOIN workflows_workflow w ON w.id=r.workflow_id WHERE r.id IN ({marks})",
             ids,
         ).fetchall()
         rows = raw.execute(
@@ -141,7 +143,7 @@ class SqliteStore:
             steps.setdefault(row[0], []).append(
                 _times(dict(zip(("run_id", "step_id", *STEP_COLUMNS), row, strict=True)))
             )
-        known = [_times(dict(zip((*columns, "version"), row, strict=True))) for row in runs]
+        known = [_times(dict(zip((*columns, "version", "limited"), row, strict=True))) for row in runs]
         plans = plans_of({UUID(run["version_id"]) for run in known if run["definition"] is None})
         found: dict[UUID, Loaded] = {}
         for run in known:
@@ -152,6 +154,9 @@ class SqliteStore:
         return found
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        return admission.persist(self, writes)
+
+    def persist_admitted(self, writes: Sequence[Write]) -> set[UUID]:
         if not writes:
             return set()
         with transaction.atomic(), _cursor() as raw:
@@ -260,7 +265,7 @@ def _run_values(run: Any, times: dict[datetime | None, str | None]) -> Row:
     return (
         run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
         _cached(run.started_at, times), _cached(run.completed_at, times), _cached(run.updated_at, times),
-        _cached(run.deadline_at, times), text_of(run.stopping),
+        _cached(run.deadline_at, times), text_of(run.stopping), run.admission,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def _run_values(run: Any, times: dict[datetime | None, str | None]) -> Row:
     return (
         run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
         _time(run.started_at, times), _time(run.completed_at, times), _time(run.updated_at, times),
-        _time(run.deadline_at, times), text_of(run.stopping),
+        _time(run.deadline_at, times), text_of(run.stopping), run.admission,
     )  # fmt: skip
 
 

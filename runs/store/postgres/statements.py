@@ -113,7 +113,9 @@ def _select(columns: Iterable[str], prefix: str) -> str:
 
 
 LOAD_RUNS = (
-    f"SELECT {_select((*HEAD_COLUMNS, *RUN_COLUMNS, 'definition', 'lease_owner'), 'r.')}, v.version"
-    " FROM runs_workflowrun r JOIN workflows_workflowversion v ON v.id = r.version_id WHERE r.id = ANY(%s::uuid[])"
+    f"SELECT {_select((*HEAD_COLUMNS, *RUN_COLUMNS, 'definition', 'lease_owner'), 'r.')}, v.version,"
+    " w.max_concurrent_runs IS NOT NULL AS limited"
+    " FROM runs_workflowrun r JOIN workflows_workflowversion v ON v.id = r.version_id"
+    " JOIN workflows_workflow w ON w.id = r.workflow_id WHERE r.id = ANY(%s::uuid[])"
 )
 LOAD_STEPS = f"SELECT run_id, step_id, {_select(STEP_COLUMNS, '')} FROM runs_steprun WHERE run_id = ANY(%s::uuid[])"

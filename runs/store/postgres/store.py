@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 from django.db import connection
 
+from runs.store import admission
 from runs.store.interface import LEASE, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.postgres.arrays import Row, plain
@@ -71,6 +72,9 @@ class PostgresStore:
         return {run["id"]: loaded(run, steps[run["id"]], plans.get) for run in known}
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        return admission.persist(self, writes)
+
+    def persist_admitted(self, writes: Sequence[Write]) -> set[UUID]:
         if not writes:
             return set()
         statement, parameters = persist_statement(writes)
