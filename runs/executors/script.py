@@ -5,169 +5,193 @@ network, no environment. All four of its limits are passed; a worker that ignore
 What comes back is checked like a stranger's.
 """
 
+import contextlib
 import os
-import re
+import signal
 import threading
-import time
-from datetime import timedelta
+from collections.abc import Iterator
 from typing import Any
 
 import pydantic_monty as monty
 
 from runs.executors.base import Call, StepFailure
+from runs.executors.logs import LineWriter
+from runs.executors.sandbox import Sandbox
+from runs.executors.script_config import MAX_TIME, ScriptConfig, parse_config
 from staterail.core.strict_json import StrictJSONError, loads
-from workflows.definition.durations import parse_duration
 
 JSON = Any
-ALLOWED = frozenset({"json", "re", "math", "datetime", "hashlib", "collections", "itertools"})
-MAX_SOURCE = 64 * 1024
-MAX_PRINTED = 256 * 1024
 MAX_RECURSION = 200
+MAX_OUTPUT = 1024 * 1024  # bytes of JSON
 GRACE_SECONDS = 1.0
+LONG_SECONDS = 2.0  # what a cancel need not wait for: longer scripts are watched
 PRELUDE = """
 def eval(*args, **kwargs):
     raise NameError("there is no eval in a script")
 exec = eval
 """  # within the sandbox they could do no harm, but a script that needs them does not say what it does
-CALL = "import json as _json\n_json.dumps(main(args))"
-DEFAULT_MEMORY_MB, DEFAULT_TIME = 32, "1s"
-MAX_TIME = timedelta(seconds=60)
-_ESCAPES = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
-_IMPORT = re.compile(r"^\s*(?:import\s+(.+)|from\s+(\.*[\w.]*)\s+import\b)", re.MULTILINE)
+# Cut by syntax, which no script can redefine: more than is kept never crosses to us.
+CALL = f"""
+import json as _staterail_json
+_staterail = _staterail_json.dumps(main(_staterail_args), ensure_ascii=False, separators=(",", ":"))
+f"{{_staterail!s:.{MAX_OUTPUT + 1}}}"
+"""
 
 
 class ScriptExecutor:
-    """A pool of sandbox processes, as many as may run at once."""
+    """A pool of sandbox processes, as many as may run at once.
 
-    def __init__(self, processes: int | None = None) -> None:
+    With `strict` it refuses to start (IsolationMissing) unless every wall of `jail` stands here.
+    """
+
+    def __init__(self, processes: int | None = None, *, strict: bool = False) -> None:
         self._processes = processes or os.cpu_count() or 1
+        self._slots = threading.BoundedSemaphore(self._processes)
         self._lock = threading.Lock()
+        self._strict, self._sandbox = strict, Sandbox(strict=True) if strict else None
         self._pool: monty.Monty | None = None
 
     def execute(self, call: Call) -> JSON:
-        """Raises StepFailure: `script_error`, `script_timeout` (retryable) or `script_memory`."""
-        source, args, seconds, memory = _config(call.config)
-        limits = monty.ResourceLimits(
-            max_feed_duration_secs=seconds,
-            max_memory=memory,
-            max_recursion_depth=MAX_RECURSION,
-            max_total_sleep_secs=seconds,
-        )
-        printed = _Printed(call)
-        try:
-            with self._started().checkout(limits=limits, script_name="script.py") as session:
-                began = time.monotonic()
-                value = self._run(session, source, args, printed)
-            if time.monotonic() - began > seconds + GRACE_SECONDS:
-                raise _timeout(seconds)
-        except monty.MontyError as error:
-            raise _failure(error, seconds, printed.over) from None
-        except (TimeoutError, ConnectionError, OSError) as error:
-            raise StepFailure("script_timeout", f"The sandbox did not answer: {error}", retryable=True) from None
-        finally:
-            printed.flush()
-        return value
+        """Raises StepFailure: `script_error`, `script_timeout` (retryable) or `script_memory`, `interrupted`."""
+        config = parse_config(call.config)
+        printed = LineWriter(call.log)
+        with self._slot(call):
+            try:
+                return self._run(call, config, printed)
+            except monty.MontyError as error:
+                if call.cancelled.is_set():
+                    raise _interrupted() from None
+                raise _failure(error, config.seconds) from None
+            finally:
+                printed.flush()
 
-    def _run(self, session: Any, source: str, args: JSON, printed: "_Printed") -> JSON:
-        session.feed_run(PRELUDE)
-        session.feed_run(source, print_callback=printed)
+    def _run(self, call: Call, config: ScriptConfig, printed: LineWriter) -> JSON:
+        with contextlib.ExitStack() as stack:
+            session = self._session(config, stack)
+            stack.enter_context(_killed_on_cancel(call, session, config.seconds))
+            text = session.feed_run(
+                config.source + CALL,
+                inputs={"_staterail_args": config.args},
+                print_callback=lambda stream, piece: printed.write(piece),
+            )
+        if not isinstance(text, str):
+            raise StepFailure("script_error", "What main returned cannot be kept.", retryable=False)
+        if len(text) > MAX_OUTPUT or len(text.encode()) > MAX_OUTPUT:
+            raise StepFailure("output_too_large", "The output is larger than 1 MiB.", retryable=False)
         try:
-            text = session.feed_run(CALL, inputs={"args": args}, print_callback=printed)
-            return loads(text, max_depth=200)
+            return loads(text, max_depth=MAX_RECURSION)
         except StrictJSONError as error:
-            raise StepFailure(
-                "script_error", f"What main returned cannot be kept: {error.message}", retryable=False
-            ) from None
-        except monty.MontyRuntimeError as error:
-            if isinstance(error.exception(), NameError) and "'main'" in str(error) and len(error.traceback()) <= 1:
-                raise StepFailure("script_error", "The script defines no main(args).", retryable=False) from None
-            raise
+            what = f"What main returned cannot be kept: {error.message}"
+            raise StepFailure("script_error", what, retryable=False) from None
+
+    def _session(self, config: ScriptConfig, stack: contextlib.ExitStack) -> Any:
+        """A fresh session with the prelude run. A process that died while it was idle is no script's fault."""
+        limits = monty.ResourceLimits(
+            max_feed_duration_secs=config.seconds,
+            max_memory=config.memory,
+            max_recursion_depth=MAX_RECURSION,
+            max_total_sleep_secs=config.seconds,
+        )
+        for left in range(self._processes, -1, -1):
+            with contextlib.ExitStack() as attempt:
+                session = attempt.enter_context(self._started().checkout(limits=limits, script_name="script.py"))
+                try:
+                    session.feed_run(PRELUDE)
+                except monty.MontyCrashedError:
+                    if left:
+                        continue
+                    raise
+                stack.push(attempt.pop_all())
+                return session
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _slot(self, call: Call) -> Iterator[None]:
+        """Wait for one of the processes, but not after the end of the attempt."""
+        while not self._slots.acquire(timeout=0.1):
+            if call.cancelled.is_set():
+                raise _interrupted()
+        try:
+            if call.cancelled.is_set():
+                raise _interrupted()
+            yield
+        finally:
+            self._slots.release()
 
     def _started(self) -> monty.Monty:
         with self._lock:
             if self._pool is None:
-                self._pool = monty.Monty(
-                    min_processes=1, max_processes=self._processes, request_timeout=MAX_TIME.total_seconds() + 5,
-                    feed_duration_limit_grace=GRACE_SECONDS, max_checkouts_per_worker=200,
+                self._sandbox = self._sandbox or Sandbox(strict=self._strict)
+                pool = monty.Monty(
+                    binary_path=self._sandbox.launcher, min_processes=1, max_processes=self._processes,
+                    request_timeout=MAX_TIME.total_seconds() + 5, feed_duration_limit_grace=GRACE_SECONDS,
+                    max_checkouts_per_worker=200,
                 )  # fmt: skip
-                self._pool.__enter__()
+                pool.__enter__()
+                self._pool = pool
             return self._pool
 
     def close(self) -> None:
+        """End the processes. The next script starts them anew."""
         with self._lock:
             pool, self._pool = self._pool, None
+            sandbox, self._sandbox = self._sandbox, None
         if pool is not None:
             pool.__exit__(None, None, None)
+        if sandbox is not None:
+            sandbox.close()
 
 
-class _Printed:
-    """What `print` writes, line by line into the step's log, cut at a bound."""
+@contextlib.contextmanager
+def _killed_on_cancel(call: Call, session: Any, seconds: float) -> Iterator[None]:
+    """The engine cannot be interrupted, but its process is this script's alone for as long as it runs."""
+    if seconds <= LONG_SECONDS or session.worker_pid is None or not hasattr(os, "pidfd_open"):
+        yield
+        return
+    process, done = os.pidfd_open(session.worker_pid), threading.Event()
 
-    def __init__(self, call: Call) -> None:
-        self._call, self._rest, self._left, self.over = call, "", MAX_PRINTED, False
+    def watch() -> None:
+        while not done.wait(0.1):
+            if call.cancelled.is_set():
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                return
 
-    def __call__(self, stream: str, text: str) -> None:
-        if self.over:
-            return
-        if len(text) > self._left:
-            text, self.over = text[: self._left], True
-        self._left -= len(text)
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            self._call.log.write(_clean(line))
-        if self.over:
-            self.flush()
-            self._call.log.write("output truncated: a script prints 256 KiB at most", "warning")
-
-    def flush(self) -> None:
-        if self._rest:
-            self._call.log.write(_clean(self._rest))
-            self._rest = ""
-
-
-def _clean(line: str) -> str:
-    return _ESCAPES.sub(lambda match: repr(match.group())[1:-1], line)
-
-
-def _config(config: JSON) -> tuple[str, JSON, float, int]:
-    """(source, args, seconds, bytes). A retry may bring any input, so all is checked again."""
-    if not isinstance(config, dict):
-        raise StepFailure("script_error", "The step's input is no object.", retryable=False)
-    source, memory = config.get("source"), config.get("memory_mb", DEFAULT_MEMORY_MB)
-    if not isinstance(source, str) or len(source.encode("utf-8", "replace")) > MAX_SOURCE or "\x00" in source:
-        raise StepFailure("script_error", "`source` is text of at most 64 KiB.", retryable=False)
-    if isinstance(memory, bool) or not isinstance(memory, int) or not 1 <= memory <= 512:
-        raise StepFailure("script_error", "`memory_mb` is a whole number between 1 and 512.", retryable=False)
+    watcher = threading.Thread(target=watch, daemon=True, name="script-cancel")
+    watcher.start()
     try:
-        limit = min(parse_duration(config.get("time", DEFAULT_TIME)), MAX_TIME)
-    except ValueError as error:
-        raise StepFailure("script_error", f"`time`: {error}", retryable=False) from None
-    for match in _IMPORT.finditer(source):
-        for name in (match.group(1) or match.group(2) or "").split(","):
-            root = name.strip().split(" ")[0].split(".")[0]
-            if root and root not in ALLOWED:
-                raise StepFailure(
-                    "script_error", f"ImportError: a script cannot import {root[:60]!r}.", retryable=False
-                )
-    return source, config.get("args"), max(limit.total_seconds(), 0.001), memory * 1024 * 1024
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        os.close(process)
 
 
-def _failure(error: monty.MontyError, seconds: float, over: bool) -> StepFailure:
+def _failure(error: monty.MontyError, seconds: float) -> StepFailure:
     if isinstance(error, monty.MontyCrashedError):
-        if getattr(error, "timed_out", False):
+        if error.timed_out:
             return _timeout(seconds)
         return StepFailure("script_memory", "The script broke its sandbox's bounds and was ended.", retryable=False)
     inner = error.exception()
-    if isinstance(inner, TimeoutError):
+    if isinstance(inner, TimeoutError) and "limit exceeded" in str(inner):  # not one that the script raised
         return _timeout(seconds)
     if isinstance(inner, MemoryError):
         return StepFailure("script_memory", f"The script used more memory than it may: {inner}", retryable=False)
     place = ""
     if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError):
-        frames = [frame for frame in error.traceback() if "_json" not in (frame.source_line or "")]
+        frames = [frame for frame in error.traceback() if "_staterail" not in (frame.source_line or "")]
         place = f" (line {frames[-1].line})" if frames else ""
-    return StepFailure("script_error", f"{type(inner).__name__}: {inner}{place}"[:2000], retryable=False)
+        if not frames and isinstance(inner, NameError) and "'main'" in str(inner):
+            return StepFailure("script_error", "The script defines no main(args).", retryable=False)
+        if not frames and isinstance(inner, SyntaxError):  # it went on into the lines that we add
+            what = "SyntaxError: The source ends in the middle of a statement."
+            return StepFailure("script_error", what, retryable=False)
+    return StepFailure("script_error", f"{type(inner).__name__}: {str(inner)[:1900]}{place}", retryable=False)
 
 
 def _timeout(seconds: float) -> StepFailure:
     return StepFailure("script_timeout", f"The script ran longer than {seconds:g} s.", retryable=True)
+
+
+def _interrupted() -> StepFailure:
+    return StepFailure("interrupted", "The attempt was cancelled.", retryable=False)
