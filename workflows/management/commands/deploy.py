@@ -17,6 +17,7 @@ from workflows.services import deploy
 
 class Command(BaseCommand):
     help = "Create or update workflows from YAML or JSON files and publish them: all of the files, or none."
+    requires_system_checks: list[str] = []  # it would double the time that the command takes
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
