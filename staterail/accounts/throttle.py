@@ -1,8 +1,11 @@
-"""Failed attempts to come in, counted by minute in this process: enough to make guessing useless."""
+"""How often somebody may fail to come in, and how fast a caller may write; counted in this process."""
 
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
+
+from django.conf import settings
 
 from staterail.core.errors import RateLimited
 
@@ -39,5 +42,34 @@ class Failures:
             self._found.clear()
 
 
+class Rate:
+    """So many calls a second for a key, and twice as many at once after a pause; then RateLimited. 0: any number."""
+
+    def __init__(self, per_second: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> calls left, at (monotonic)
+
+    def take(self, key: str) -> None:
+        """Count one call. Raises RateLimited where there is none left."""
+        rate = self._per_second()
+        if rate <= 0:
+            return
+        with self._lock:
+            now = time.monotonic()
+            left, at = self._buckets.pop(key, (2 * rate, now))
+            left = min(2 * rate, left + (now - at) * rate)
+            self._buckets[key] = (max(0.0, left - 1) if left >= 1 else left, now)
+            while len(self._buckets) > MAX_KEYS:
+                self._buckets.popitem(last=False)
+        if left < 1:
+            raise RateLimited("Too many writes a second: wait a moment.", retry_after=(1 - left) / rate)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._buckets.clear()
+
+
 tokens = Failures(limit=10)  # by address
 logins = Failures(limit=5)  # by account and address
+writes = Rate(lambda: settings.STATERAIL_WRITES_PER_SECOND)  # by token or user

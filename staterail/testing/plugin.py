@@ -49,6 +49,7 @@ def _nothing_remembered() -> None:
 
     throttle.tokens.clear()
     throttle.logins.clear()
+    throttle.writes.clear()
     tokens.forget_cached()
 
 

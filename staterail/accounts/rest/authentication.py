@@ -16,6 +16,7 @@ from staterail.core.actor import Actor
 from staterail.core.errors import Forbidden, Unauthenticated
 from staterail.core.ids import uuid_or_none
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 MAX_TOKEN = 200  # characters
 TENANT = "X-StateRail-Tenant"  # its slug: where a person acts who belongs to several
 
@@ -39,6 +40,8 @@ class TokenOrSession(BaseAuthentication):
             actor = found
         if self._is_elsewhere(request, actor):
             raise Forbidden("You act in another tenant.")
+        if request.method not in SAFE:
+            throttle.writes.take(actor.ref)
         return actor, "token" if actor.token_id else "session"
 
     def authenticate_header(self, request: Request) -> str:

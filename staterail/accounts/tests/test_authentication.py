@@ -81,6 +81,26 @@ def test_a_tenant_named_by_the_caller_is_the_tokens_or_refused(named, status):
     assert _bearer(_token(ours), **{"X-Tenant-Id": header}).status_code == status
 
 
+@pytest.mark.parametrize(("named", "status"), [("ours", 200), ("theirs", 403), ("nowhere", 403), ("", 403)])
+def test_a_tenant_named_by_its_slug_is_the_tokens_or_refused(named, status):
+    ours = TenantFactory(slug="ours")
+    TenantFactory(slug="theirs")
+    answer = _bearer(_token(ours), **{"X-StateRail-Tenant": named})
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["detail"] == "You act in another tenant."
+
+
+def test_a_session_acts_in_the_tenant_that_it_names_where_it_belongs_to_it():
+    first, second, foreign = TenantFactory(), TenantFactory(), TenantFactory()
+    user = MemberFactory(membership__tenant=first)
+    MembershipFactory(tenant=second, user=user, role=Role.ADMIN)
+    client = APIClient()
+    client.force_login(user)
+    answers = [client.get(WHO, headers={"X-StateRail-Tenant": each.slug}) for each in (first, second, foreign)]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+    assert [answer.json()["tenant"] for answer in answers[:2]] == [str(first.id), str(second.id)]
+
+
 def test_a_session_acts_in_the_chosen_tenant_or_the_first():
     first, second = TenantFactory(), TenantFactory()
     user = MemberFactory(membership__tenant=first)
