@@ -105,6 +105,7 @@ class StepRun(models.Model):
     taken = JSONColumn(null=True)  # ids of the outgoing transitions that were taken; null until its end
     fault = JSONColumn(null=True)  # what fails the run: {seq, code, message}
     breaker = models.CharField(max_length=200, null=True)  # key of the circuit breaker it waits for
+    asks = models.BooleanField(null=True)  # true while it waits for a person, else null
 
     class Meta:
         constraints = [
@@ -114,7 +115,7 @@ class StepRun(models.Model):
         indexes = [
             models.Index(
                 fields=["tenant", "run"],
-                condition=models.Q(reason="waiting_approval"),
+                condition=models.Q(asks__isnull=False),
                 name="step_waiting_approval",
             ),
             models.Index(

@@ -214,7 +214,7 @@ def approvals(decider: Decider, *, limit: int = 100) -> list[StepRun]:
     if not allowed(actor, "runs.decide_approval"):
         return []
     waiting = StepRun.objects.filter(
-        tenant_id=actor.tenant_id, reason=Reason.WAITING_APPROVAL, run__stopping__isnull=True
+        tenant_id=actor.tenant_id, asks=True, run__stopping__isnull=True
     )
     mine: list[StepRun] = []
     steps = waiting.select_related("run").defer("output", "run__input", "run__output", "run__definition")

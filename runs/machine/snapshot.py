@@ -62,6 +62,11 @@ class StepRow:
         return other
 
     @property
+    def asks(self) -> bool | None:
+        """Whether a person is asked now: a column of its own, null else, so that its index is no step's burden."""
+        return True if self.reason is Reason.WAITING_APPROVAL else None
+
+    @property
     def value(self) -> JSON:
         """The output, parsed once."""
         if self._value is _UNREAD:

@@ -77,6 +77,7 @@ class Migration(migrations.Migration):
                 ('taken', staterail.core.json_column.JSONColumn(null=True)),
                 ('fault', staterail.core.json_column.JSONColumn(null=True)),
                 ('breaker', models.CharField(max_length=200, null=True)),
+                ('asks', models.BooleanField(null=True)),
                 ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.tenant')),
                 ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='step_runs', to='runs.workflowrun')),
             ],
@@ -164,7 +165,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='steprun',
-            index=models.Index(condition=models.Q(('reason', 'waiting_approval')), fields=['tenant', 'run'], name='step_waiting_approval'),
+            index=models.Index(condition=models.Q(('asks__isnull', False)), fields=['tenant', 'run'], name='step_waiting_approval'),
         ),
         migrations.AddIndex(
             model_name='steprun',

@@ -23,7 +23,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
-    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker",
+    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks",
 )  # fmt: skip
 
 
