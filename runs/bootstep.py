@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import bootsteps
 from django.conf import settings
@@ -23,11 +24,17 @@ def make_reactor() -> Reactor:
     """A reactor over this process's database and settings."""
     executors = {
         "Task": execute_task,
-        "HttpCall": HttpExecutor(AllowList.parse(settings.STATERAIL_HTTP_ALLOW)).execute,
+        "HttpCall": HttpExecutor(AllowList.parse(settings.STATERAIL_HTTP_ALLOW, own_hosts())).execute,
         "Script": ScriptExecutor(settings.STATERAIL_SCRIPT_PROCESSES or None).execute,
     }
-    alone = partial(run_alone, allow=settings.STATERAIL_HTTP_ALLOW)
+    alone = partial(run_alone, allow=settings.STATERAIL_HTTP_ALLOW, own=own_hosts())
     return Reactor(store.current(), settings.STATERAIL_THREADS, executors, alone)
+
+
+def own_hosts() -> list[str]:
+    """The hosts that no HttpCall reaches unless the allow list says so: this server, its database, its Redis."""
+    servers = [urlsplit(url).hostname for url in (settings.DATABASE_URL, settings.REDIS_URL) if url]
+    return [*settings.ALLOWED_HOSTS, *filter(None, servers)]
 
 
 class ReactorStep(bootsteps.StartStopStep):

@@ -80,7 +80,7 @@ def main(read: int, write: int) -> None:
     os._exit(0)
 
 
-def _answer_of(call: Call, allow: list[str]) -> str:
+def _answer_of(call: Call, allow: dict[str, list[str]]) -> str:
     """The frame that ends the attempt, as JSON."""
     try:
         output = _execute(call, allow)
@@ -105,7 +105,7 @@ def _told(failure: StepFailure) -> dict[str, JSON]:
     }  # fmt: skip
 
 
-def _execute(call: Call, allow: list[str]) -> JSON:
+def _execute(call: Call, allow: dict[str, list[str]]) -> JSON:
     if call.kind == "Task":
         import django
 
@@ -120,7 +120,7 @@ def _execute(call: Call, allow: list[str]) -> JSON:
     from runs.executors.http_call import HttpExecutor
     from staterail.core.net.guard import AllowList
 
-    return HttpExecutor(AllowList.parse(allow)).execute(call)
+    return HttpExecutor(AllowList.parse(**allow)).execute(call)
 
 
 def _live_and_die_with(parent: int) -> None:

@@ -21,10 +21,12 @@ from runs.executors.http_body import TooLarge, Undecodable, inflated, parsed, re
 from runs.executors.http_config import MAX_HEADERS, HttpConfig, parse_config
 from staterail.core.net.guard import AllowList, Blocked, Target, check_url
 from staterail.core.net.transport import Cancelled, PinnedTransport, Resolver, Watch, watching
+from staterail.core.redaction import redact_text
 
 DEFAULT_TIMEOUT = 30.0  # seconds, all in all
 MAX_HOPS = 3
-ERROR_BODY = 2048  # bytes of an unexpected response that are kept
+MAX_DEPTH = 5  # of runs that start runs by calling StateRail
+ERROR_BODY = 2048  # characters of an unexpected response that are kept
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -66,7 +68,7 @@ class HttpExecutor:
                     try:
                         location = response.headers.get("location")
                         if not (config.follow_redirects and response.status_code in REDIRECTS and location):
-                            return _output(config, response)
+                            return _output(call, config, response)
                     finally:
                         response.close()
                     with _as_redirect():
@@ -74,6 +76,8 @@ class HttpExecutor:
                 raise Blocked("redirect", f"The server redirected more than {MAX_HOPS} times.")
 
     def _first_hop(self, call: Call, config: HttpConfig) -> _Hop:
+        if call.depth >= MAX_DEPTH:
+            raise Blocked("depth", f"Runs that start one another by HttpCall may stand {MAX_DEPTH} deep.")
         target = check_url(config.url, self._allow)
         if config.query:
             url = target.url.copy_merge_params(httpx.QueryParams(config.query))
@@ -84,6 +88,7 @@ class HttpExecutor:
             "Accept": "*/*",
             "Accept-Encoding": "gzip, deflate",
             "Idempotency-Key": f"{call.run_id}:{call.step_id}:{call.generation}",
+            "StateRail-Depth": str(call.depth + 1),
         }
         if config.content_type:
             headers["Content-Type"] = config.content_type
@@ -129,10 +134,10 @@ def _is_secret(call: Call, name: str, value: str) -> bool:
     return bool(_SECRET_NAME.search(name)) or any(secret and secret in value for secret in call.secrets)
 
 
-def _output(config: HttpConfig, response: httpx.Response) -> JSON:
+def _output(call: Call, config: HttpConfig, response: httpx.Response) -> JSON:
     status, headers = response.status_code, _header_texts(response)
     if not config.expects(status):
-        raise _unexpected(status, headers, response)
+        raise _unexpected(call, status, headers, response)
     try:
         body = read(inflated(response), config.max_bytes)
     except TooLarge:
@@ -143,26 +148,37 @@ def _output(config: HttpConfig, response: httpx.Response) -> JSON:
 def _header_texts(response: httpx.Response) -> dict[str, str]:
     texts: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:
-        name, value = raw_name.decode("latin-1").lower(), text(raw_value)
+        name, value = raw_name.decode("latin-1").lower(), text(raw_value, _charset_of(raw_value))
         texts[name] = f"{texts[name]}, {value}" if name in texts else value
     return texts
 
 
-def _unexpected(status: int, headers: dict[str, str], response: httpx.Response) -> StepFailure:
+def _charset_of(raw_value: bytes) -> str:
+    """Headers may be either; a replacement character within a secret would hide it from redaction."""
+    try:
+        raw_value.decode()
+    except UnicodeDecodeError:
+        return "iso-8859-1"
+    return "utf-8"
+
+
+def _unexpected(call: Call, status: int, headers: dict[str, str], response: httpx.Response) -> StepFailure:
     kept = bytearray()
     try:
         for piece in inflated(response):
             kept += piece
-            if len(kept) >= ERROR_BODY:
+            if len(kept) >= 3 * ERROR_BODY:
                 break
     except (httpx.TransportError, Undecodable):
         pass  # the status says what happened; the rest of the page would only illustrate it
+    # First redacted, then cut: half of a secret would be known to no one for what it is.
+    shown = redact_text(text(bytes(kept[: 3 * ERROR_BODY])), call.secrets)[:ERROR_BODY]
     phrase = next((item.phrase for item in HTTPStatus if item == status), "")
     return StepFailure(
         f"http_{status}",
         f"The server answered {status} {phrase}".rstrip() + ".",
         retryable=status in RETRYABLE,
-        details={"status": status, "headers": headers, "body": text(bytes(kept[:ERROR_BODY]))},
+        details={"status": status, "headers": headers, "body": shown},
         retry_after=_retry_after(headers.get("retry-after", "")) if status in (429, 503) else None,
     )
 
@@ -173,7 +189,7 @@ def _retry_after(value: str) -> float | None:
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
 

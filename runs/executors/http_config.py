@@ -16,10 +16,11 @@ MAX_RESPONSE = 1024 * 1024  # bytes, after decompression
 MAX_HEADERS = 64 * 1024  # bytes, of a request or a response
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# These frame the message or name its receiver: whoever sets them can smuggle a second request.
-_OURS = frozenset(
-    "host content-length transfer-encoding connection keep-alive te trailer upgrade expect proxy-connection".split()  # noqa: SIM905
-)
+# These frame the message or name its receiver: whoever sets them can smuggle a second request, or call in a circle.
+_OURS = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+    "proxy-connection", "staterail-depth",
+})  # fmt: skip
 _CLASS = re.compile(r"[1-5]xx")
 
 

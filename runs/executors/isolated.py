@@ -39,12 +39,12 @@ class ChildDied(Exception):
     """The child is gone, and has left no result."""
 
 
-def run_alone(call: Call, *, allow: Sequence[str] = ()) -> JSON:
-    """Execute a call of any kind in a spawned child; `allow` is the HTTP allow list.
+def run_alone(call: Call, *, allow: Sequence[str] = (), own: Sequence[str] = ()) -> JSON:
+    """Execute a call of any kind in a spawned child; `allow` and `own` are those of the HTTP allow list.
 
     Raises StepFailure, or ChildDied.
     """
-    child = _Child(call, allow)
+    child = _Child(call, {"entries": list(allow), "own": list(own)})
     try:
         return child.result()
     finally:
@@ -52,7 +52,7 @@ def run_alone(call: Call, *, allow: Sequence[str] = ()) -> JSON:
 
 
 class _Child:
-    def __init__(self, call: Call, allow: Sequence[str]) -> None:
+    def __init__(self, call: Call, allow: dict[str, list[str]]) -> None:
         self.call = call
         self._told = _told(call, allow)
         to_child, self._write = os.pipe()
@@ -199,12 +199,12 @@ class _Child:
         self.process.stdout.close()
 
 
-def _told(call: Call, allow: Sequence[str]) -> bytes:
+def _told(call: Call, allow: dict[str, list[str]]) -> bytes:
     told = {
         "run_id": str(call.run_id), "step_id": call.step_id, "kind": call.kind, "attempt": call.attempt,
         "generation": call.generation, "config": call.config, "timeout": call.timeout, "secrets": call.secrets,
         "trace_id": call.trace_id, "corr_id": call.corr_id, "metadata": call.metadata, "depth": call.depth,
-        "allow": list(allow), "parent": os.getpid(),
+        "allow": allow, "parent": os.getpid(),
     }  # fmt: skip
     data = json.dumps(told).encode()
     return struct.pack(">I", len(data)) + data

@@ -81,7 +81,8 @@ def redact_json_text(text: str, secrets: tuple[str, ...] = ()) -> str:
     """
     if _JSON_TRIGGER.search(text) is None:
         pattern = _pattern(secrets) if secrets else None
-        if pattern is None or pattern.search(text) is None:
+        # Escapes of JSON hide a form that has escapes itself: then only the parsed value tells.
+        if pattern is None or ("\\" not in text and pattern.search(text) is None):
             return text
     return dumps(redact(json.loads(text), secrets))
 

@@ -171,6 +171,14 @@ def echo(handler: Handler) -> None:
     handler.json({"method": handler.command, "path": handler.seen.path, "query": query, "body": body})
 
 
+def mirror(handler: Handler) -> None:
+    """The request's body as the answer, with its `?type=` and `?encoding=`, and `?status=`."""
+    extra = {"content_encoding": handler.query["encoding"]} if "encoding" in handler.query else {}
+    kind, length = handler.query.get("type", "text/plain"), str(len(handler.seen.body))
+    handler.head(int(handler.number("status", 200)), content_type=kind, content_length=length, **extra)
+    handler.wfile.write(handler.seen.body)
+
+
 def half(handler: Handler) -> None:
     handler.head(content_type="text/plain", content_length="1000")
     handler.wfile.write(b"half")
@@ -194,5 +202,5 @@ def huge_headers(handler: Handler) -> None:
 ANSWERS: dict[str, Callable[[Handler], None]] = {
     "/ok": ok, "/500": fail_first, "/status": status, "/hang": hang, "/slow": slow, "/reset": reset,
     "/big": big, "/gzip-bomb": gzip_bomb, "/redirect": redirect, "/echo-headers": echo_headers,
-    "/echo": echo, "/half": half, "/bad-chunks": bad_chunks, "/huge-headers": huge_headers,
+    "/echo": echo, "/mirror": mirror, "/half": half, "/bad-chunks": bad_chunks, "/huge-headers": huge_headers,
 }  # fmt: skip

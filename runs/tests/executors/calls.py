@@ -35,6 +35,10 @@ def script_call(source: str, args: Any = None, /, timeout: float | None = None, 
     return CallFactory(kind="Script", timeout=timeout, config={"source": source, "args": args} | config)
 
 
+def http_call(config: Any, **fields: Any) -> Call:
+    return CallFactory(kind="HttpCall", config=config, **fields)
+
+
 def failure_of(execute: Callable[..., Any], *args: Any, **kwargs: Any) -> StepFailure:
     with pytest.raises(StepFailure) as caught:
         execute(*args, **kwargs)

@@ -69,16 +69,18 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """What the operator lets through besides public addresses on the usual ports."""
+    """What the operator lets through besides public addresses on the usual ports; all of `own` needs that."""
 
     places: frozenset[_Place] = frozenset()
     networks: tuple[Network, ...] = ()
+    own: frozenset[str] = frozenset()  # StateRail's own hosts, wherever they resolve to; ".a.example" is all below
 
     @classmethod
-    def parse(cls, entries: Iterable[str]) -> "AllowList":
+    def parse(cls, entries: Iterable[str], own: Iterable[str] = ()) -> "AllowList":
         """Read `host:port`, `host:port/path-prefix`, and addresses or networks like `10.1.0.0/16`.
 
-        Raises ValueError naming the entry that is none of these.
+        `own` takes hosts as ALLOWED_HOSTS does; its `*` says nothing. Raises ValueError naming the entry that
+        is none of these.
         """
         places, networks = [], []
         for entry in (text.strip() for text in entries):
@@ -86,7 +88,8 @@ class AllowList:
                 networks.append(network)
             elif entry:
                 places.append(_place(entry))
-        return cls(frozenset(places), tuple(networks))
+        hosts = frozenset(host.strip("[]").lower().removesuffix(".") for host in own) - {"*", ""}
+        return cls(frozenset(places), tuple(networks), hosts)
 
     def covers(self, target: Target) -> bool:
         """Whether an entry names this host and port, and its path prefix if it has one."""
@@ -99,6 +102,11 @@ class AllowList:
         """Whether this host and port stand here with path prefixes only."""
         prefixes = [place.prefix for place in self.places if place[:2] == (target.host, target.port)]
         return bool(prefixes) and all(prefixes)
+
+    def is_own(self, target: Target) -> bool:
+        """Whether this is StateRail itself, or what it stands on."""
+        above = target.host.split(".")
+        return target.host in self.own or any("." + ".".join(above[i:]) in self.own for i in range(len(above)))
 
     def contains(self, address: Address) -> bool:
         return any(address in network for network in self.networks)
@@ -150,7 +158,7 @@ def check_address(address: str, target: Target, allow: AllowList) -> None:
         return
     if target.port not in PORTS:
         raise Blocked("port", "This port is not called: it is not on the allow list.")
-    if not is_public(parsed):
+    if allow.is_own(target) or not is_public(parsed):
         raise Blocked("address", "The host is, or resolves to, an address that is not called.")
 
 

@@ -1,8 +1,10 @@
 """The rows of RELIABILITY.md 4.3, judged with a resolver of the test's own: nothing is connected to."""
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
-from staterail.core.net.guard import AllowList, Blocked, Target, check_address, check_url
+from staterail.core.net.guard import AllowList, Blocked, Target, check_address, check_url, is_public
 
 NOTHING = AllowList()
 PUBLIC = "93.184.216.34"
@@ -239,3 +241,63 @@ def test_an_entry_that_means_nothing_is_named(entry: str) -> None:
         AllowList.parse([entry])
 
     assert entry in str(caught.value)
+
+
+OWN = ["rail.example", ".below.example", "[::1]", "*", ""]
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("http://rail.example/", True),
+        ("https://RAIL.example.:8443/", True),
+        ("http://a.rail.example/", False),
+        ("http://notrail.example/", False),
+        ("http://below.example/", True),
+        ("http://a.b.below.example/", True),
+        ("http://notbelow.example/", False),
+    ],
+)
+def test_our_own_hosts_are_refused_wherever_they_resolve_to(url: str, refused: bool) -> None:
+    allow = AllowList.parse([], OWN)
+    target = check_url(url, allow)
+
+    if not refused:
+        check_address(PUBLIC, target, allow)
+        return
+    with pytest.raises(Blocked) as caught:
+        check_address(PUBLIC, target, allow)
+    assert caught.value.reason == "address"
+
+
+@pytest.mark.parametrize(
+    ("entry", "url", "address"),
+    [
+        ("rail.example:80", "http://rail.example/", PUBLIC),
+        ("rail.example:80/demo", "http://rail.example/demo/echo", "10.0.0.1"),
+        ("10.0.0.0/8", "http://rail.example/", "10.0.0.1"),
+        ("::1", "http://[::1]:9000/", "::1"),
+    ],
+)
+def test_an_operator_may_allow_our_own_hosts(entry: str, url: str, address: str) -> None:
+    allow = AllowList.parse([entry], OWN)
+
+    check_address(address, check_url(url, allow), allow)
+
+
+def test_every_network_of_the_deny_list_is_refused_from_end_to_end() -> None:
+    networks = (
+        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+        "192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 "
+        "255.255.255.255/32 ::/128 ::1/128 ::/96 ::ffff:0:0/96 64:ff9b::/96 64:ff9b:1::/48 100::/64 2001::/23 "
+        "2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8"
+    )
+
+    ends = [end for text in networks.split() for end in (ip_network(text)[0], ip_network(text)[-1])]
+
+    assert [str(end) for end in ends if is_public(end)] == []
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "9.255.255.255", "11.0.0.0", "128.0.0.0", "223.255.255.255"])
+def test_what_stands_beside_the_deny_list_is_public(address: str) -> None:
+    assert is_public(ip_address(address))
