@@ -178,6 +178,19 @@ class StepLog(models.Model):
         return f"{self.run_id} {self.step_id} {self.number}"
 
 
+class Worker(models.Model):
+    """A process that works on a queue, as of its last word (`runs.workers`)."""
+
+    id = models.UUIDField(primary_key=True, editable=False)  # new with every start of a process
+    name = models.CharField(max_length=100)  # host:pid
+    queue = models.CharField(max_length=16)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class CircuitBreaker(models.Model):
     """What a tenant's calls to one dependency have come to: closed, open, or one probe under way."""
 

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from runs import reactor
+from runs import reactor, workers
 from staterail.core.database import ping
 
 
@@ -18,14 +18,21 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """`ok`, `degraded` or `none` for each part; 503 only without the database: all else has a net under it."""
     database = ping()
-    here = reactor.current()
     parts = {
         "database": "ok" if database else "none",
         "broker": _broker(),
         "channel_layer": _channel_layer(),
-        "workers": "none" if here is None else "ok" if here.is_alive() and here.failure is None else "degraded",
+        "workers": _workers() if database else "none",
     }
     return JsonResponse(parts, status=200 if database else 503)
+
+
+def _workers() -> str:
+    """Of the queue `runs`: the one in this process, else what the others told the database."""
+    here = reactor.current()
+    if here is None:
+        return workers.status()
+    return "ok" if here.is_alive() and here.failure is None else "degraded"
 
 
 def _broker() -> str:

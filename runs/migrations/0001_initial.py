@@ -120,6 +120,16 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Worker',
+            fields=[
+                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('name', models.CharField(max_length=100)),
+                ('queue', models.CharField(max_length=16)),
+                ('started_at', models.DateTimeField()),
+                ('seen_at', models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='CircuitBreaker',
             fields=[
                 ('id', models.UUIDField(default=staterail.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from runs import workers
 from runs.machine.decide import decide_all
 from runs.machine.decision import Execute, Interrupt
 from runs.machine.snapshot import Snapshot
@@ -169,6 +170,7 @@ class Reactor(threading.Thread):
         if self.attempts.give_up_deaf(self.runs.owned) >= MAX_GIVEN_UP:
             logger.error("%d threads are stuck: this worker stops", self.pool.given_up)
             self.stop()
+        workers.beat(self.owner, self.worker, "runs")
         self.runs.renew()
 
     # Decide and store
@@ -300,5 +302,6 @@ class Reactor(threading.Thread):
                 self._decide_and_store()
             for run in list(runs.owned.values()):
                 runs.release(run, runs.clock.now() - timedelta(seconds=1))
+            workers.leave(self.owner)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("the database failed at the end; the leases run out by themselves: %s", error)
