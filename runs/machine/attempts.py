@@ -140,9 +140,12 @@ def on_due(draft: Draft, stimulus: Due) -> None:
     if row.reason is Reason.WAITING_TIMER and not _is_deadline(draft, i, row):
         succeed(draft, i, dumps({"woke_at": draft.now.isoformat()}))
         return
+    timeout = draft.plan.steps[i].timeout
+    if row.holder is not None and not (timeout and row.started_at and row.started_at + timeout <= draft.now):
+        on_lost(draft, Lost(i, row.attempt, alone=True))  # its lease is over, and its time is not
+        return
     if row.reason is Reason.EXECUTING:
         draft.decision.commands.append(Interrupt(i, row.attempt))
-    timeout = draft.plan.steps[i].timeout
     error = {"code": "timeout", "message": f"No result within {timeout}.", "retryable": True}
     if row.reason is Reason.WAITING_APPROVAL:  # never retried
         error = {"code": "timeout", "message": f"Nobody decided within {timeout}.", "retryable": False}

@@ -25,6 +25,7 @@ from runs.machine.stimuli import (
     StartReady,
     Stimulus,
     Succeeded,
+    TakeApart,
 )  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def _on_breaker_closed(draft: Draft, stimulus: BreakerClosed) -> None:
 
 _HANDLERS: dict[type[Any], Callable[[Draft, Any], None]] = {
     Start: lambda draft, _: commands.on_start(draft),
+    TakeApart: starting.take_apart,
     StartReady: starting.start_ready,
     Succeeded: attempts.on_succeeded,
     Failed: attempts.on_failed,

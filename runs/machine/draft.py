@@ -112,6 +112,8 @@ class Draft:
         row.state, row.reason, row.wake_at = to, reason, None
         if row.breaker is not None:
             row.breaker = None
+        if row.holder is not None:
+            row.holder = None
         payload["reason"] = reason
         self.event(event_type, before, to, payload, self.plan.ids[i], row.attempt)
         return row

@@ -26,7 +26,7 @@ class StepRow:
 
     __slots__ = (
         "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
-        "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "_value",
+        "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "holder", "_value",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -49,6 +49,7 @@ class StepRow:
         self.taken: tuple[int, ...] | None = None  # positions of the outgoing edges that were taken; None until its end
         self.fault: dict[str, JSON] | None = None  # {seq, generation, code, message}: what fails the run
         self.breaker: str | None = None
+        self.holder: str | None = None  # who executes it apart from the run's owner; `wake_at` is its lease then
         self._value: JSON = _UNREAD
 
     def clone(self) -> "StepRow":
@@ -58,7 +59,7 @@ class StepRow:
         other.wake_at, other.queued_at, other.started_at = self.wake_at, self.queued_at, self.started_at
         other.completed_at, other.input, other.override = self.completed_at, self.input, self.override
         other.output, other.error, other.taken = self.output, self.error, self.taken
-        other.fault, other.breaker, other._value = self.fault, self.breaker, self._value
+        other.fault, other.breaker, other.holder, other._value = self.fault, self.breaker, self.holder, self._value
         return other
 
     @property

@@ -10,7 +10,7 @@ from runs.machine.decision import Execute
 from runs.machine.draft import Draft
 from runs.machine.routing import expression_error, fail
 from runs.machine.states import Reason, RunState, StepState
-from runs.machine.stimuli import StartReady
+from runs.machine.stimuli import StartReady, TakeApart
 from staterail.core.strict_json import dumps
 from workflows.definition.durations import parse_duration
 from workflows.definition.expressions import ExpressionError
@@ -30,6 +30,10 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
         row = draft.step(i)
         if row is None or row.state is not StepState.QUEUED or not (row.reason is Reason.READY or i in draft.late):
             continue
+        if i in stimulus.apart:
+            if row.reason is not Reason.READY:
+                make_ready(draft, i)
+            continue
         if draft.plan.steps[i].circuit_breaker is not None and stimulus.gates.get(i, _UNASKED) is not None:
             _at_breaker(draft, i, stimulus.gates.get(i))
         elif not draft.plan.executed[i]:
@@ -40,6 +44,21 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
             make_ready(draft, i)
         elif not draft.plan.waits and not draft.late:
             return  # 5,000 ready steps cost nothing while no thread is free
+
+
+def take_apart(draft: Draft, stimulus: TakeApart) -> None:
+    """Start one isolated step, which another process than the owner executes."""
+    i, row = stimulus.step, draft.step(stimulus.step)
+    if draft.run.stopping is not None or draft.run.state not in (RunState.PENDING, RunState.RUNNING):
+        return
+    if row is None or row.state is not StepState.QUEUED or row.reason is not Reason.READY:
+        return
+    if draft.plan.steps[i].circuit_breaker is not None and stimulus.start.gates.get(i, _UNASKED) is not None:
+        _at_breaker(draft, i, stimulus.start.gates.get(i))
+    elif _start(draft, i, stimulus.start):
+        row = draft.row(i)
+        lease_end = draft.now + stimulus.lease
+        row.holder, row.wake_at = stimulus.holder, lease_end if row.wake_at is None else min(row.wake_at, lease_end)
 
 
 def _in_turn(draft: Draft) -> Iterator[int]:

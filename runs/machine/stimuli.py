@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 JSON = Any
@@ -15,7 +15,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class StartReady:
-    """The owner has `room` free threads: start that many queued steps.
+    """The owner has `room` free threads: start that many queued steps, but those `apart`.
 
     `secrets` are the names that the tenant has. A step with a circuit breaker starts only where
     `gates` has it, with None; a time there says until when the breaker lets nothing through.
@@ -25,6 +25,17 @@ class StartReady:
     worker: str
     secrets: frozenset[str] = frozenset()
     gates: Mapping[int, datetime | None] = field(default_factory=dict)
+    apart: frozenset[int] = frozenset()  # isolated steps, which workers of their own take
+
+
+@dataclass(frozen=True, slots=True)
+class TakeApart:
+    """A worker for isolated tasks takes one queued step, with a lease of its own. The rest as in StartReady."""
+
+    step: int
+    holder: str
+    lease: timedelta
+    start: StartReady
 
 
 @dataclass(slots=True)
@@ -122,6 +133,7 @@ class EngineError:
 
 
 Stimulus = (
-    Start | StartReady | Succeeded | Failed | Lost | PutBack | Due | BreakerClosed | Cancel | RetryRun | RetryStep
+    Start | StartReady | TakeApart | Succeeded | Failed | Lost | PutBack | Due | BreakerClosed | Cancel | RetryRun
+    | RetryStep
     | ManualTransition | EngineError
 )  # fmt: skip

@@ -23,7 +23,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
-    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks",
+    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks", "holder",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def step_row(plan: Plan, known: Mapping[str, Any]) -> StepRow:
     row.input = known["input"] if row.override else None
     row.set_output(known["output"])
     row.error, row.fault, row.breaker = _parsed(known["error"]), _parsed(known["fault"]), known["breaker"]
+    row.holder = known["holder"]
     taken = _parsed(known["taken"])
     row.taken = None if taken is None else tuple(plan.edge_index[id] for id in taken)
     return row
