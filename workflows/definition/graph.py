@@ -1,7 +1,7 @@
 """Facts about a graph of steps, each linear in steps and transitions (bit sets for the relations)."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Edges = Sequence[tuple[str, str]]
 
@@ -61,10 +61,10 @@ def _cycle_through(start: str, out: dict[str, list[str]], shorter_than: int) -> 
             return None
         for target in out[id]:
             if target == start:
-                path = [start, id] if id != start else [start]
+                path = [id]
                 while path[-1] != start:
                     path.append(came[path[-1]])
-                return [start, *reversed(path[1:])] if id != start else [start, start]
+                return [*reversed(path), start]
             if target not in came:
                 came[target] = id
                 waiting.append((target, length + 1))
@@ -94,14 +94,19 @@ class Certainty:
     masks by position: the relations of 5,000 steps and 20,000 transitions take some milliseconds.
     """
 
-    def __init__(self, order: Sequence[str], edges: Iterable[tuple[str, str, bool]], joins: dict[str, str]) -> None:
-        """`order` is topological; an edge is (source, target, whether it is an unconditional success)."""
+    def __init__(
+        self,
+        order: Sequence[str],
+        edges: Iterable[tuple[str, str, bool]],
+        joins: Mapping[str, str],
+        ends: Iterable[str],
+    ) -> None:
+        """`order` is topological; an edge is (source, target, whether it is an unconditional success); `ends` are
+        the steps at which a way may end: no transition is sure to lead on from there."""
         self._bit = {id: 1 << n for n, id in enumerate(order)}
         incoming: dict[str, list[tuple[str, bool]]] = {id: [] for id in order}
-        sinks = set(order)
         for source, target, plain in edges:
             incoming[target].append((source, plain))
-            sinks.discard(source)
         self._dominators: dict[str, int] = {}
         self._awaited: dict[str, int] = {}  # what has ended whenever the step starts, for its joins waited for it
         self._runs = 0  # steps that run in every run
@@ -116,11 +121,10 @@ class Certainty:
             reached = [plain and bool(self._runs & self._bit[source]) for source, plain in into]
             if not into or (all(reached) if joins[id] == "strict_all" else any(reached)):
                 self._runs |= self._bit[id]
-        self._end = self._runs
         ways = -1
-        for id in sinks:
+        for id in ends:
             ways &= self._dominators[id]
-        self._end |= ways if sinks else 0
+        self._end = self._runs | (ways if ways != -1 else 0)
 
     def before(self, reader: str, step: str) -> bool:
         """Whether `step` has run when `reader` starts."""

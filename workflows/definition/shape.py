@@ -31,6 +31,7 @@ class Rule:
     schema: dict[str, JSON]
     check: Check
     help: str = ""
+    item: "Rule | None" = None  # what each entry of a list may be
 
     def described(self) -> dict[str, JSON]:
         return {**self.schema, "description": self.help} if self.help else self.schema
@@ -46,7 +47,7 @@ def text(maximum: int, help: str = "", *, lines: bool = False, pattern: str | No
             return f"this has {len(value)} characters; {maximum} is the most"
         if _CONTROL.search(value) or (not lines and _LINE.search(value)):
             return "this has characters that cannot be shown (control characters or text direction overrides)"
-        if pattern is not None and not re.match(pattern, value):
+        if pattern is not None and not re.fullmatch(pattern, value):
             return f"this does not match {pattern}"
         return None
 
@@ -119,19 +120,18 @@ def list_of(item: Rule, maximum: int, help: str = "") -> Rule:
     def check(value: JSON) -> str | None:
         if not isinstance(value, list):
             return f"this is a list, not {_kind(value)}"
-        if len(value) > maximum:
-            return f"this has {maximum} entries at most"
-        return next((wrong for wrong in map(item.check, value) if wrong), None)
+        return f"this has {maximum} entries at most" if len(value) > maximum else None
 
-    return Rule({"type": "array", "items": item.schema, "maxItems": maximum}, check, help)
+    return Rule({"type": "array", "items": item.schema, "maxItems": maximum}, check, help, item)
 
 
-def either(*rules: Rule, help: str = "") -> Rule:
+def either(*rules: Rule, otherwise: str) -> Rule:
+    """One of several; `otherwise` says what it is not."""
+
     def check(value: JSON) -> str | None:
-        wrongs = [rule.check(value) for rule in rules]
-        return None if None in wrongs else wrongs[0]
+        return None if any(rule.check(value) is None for rule in rules) else otherwise
 
-    return Rule({"anyOf": [rule.schema for rule in rules]}, check, help)
+    return Rule({"anyOf": [rule.schema for rule in rules]}, check)
 
 
 def _kind(value: JSON) -> str:
@@ -234,7 +234,9 @@ DEFINITION = Shape(
     ("schema", "steps"),
 )
 
-_status = either(integer(100, 599), text(3, pattern=r"^([1-5]xx|[1-5]\d\d)$"))
+_status = either(
+    integer(100, 599), text(3, pattern=r"^[1-5](xx|[0-9][0-9])$"), otherwise="this is a status, 200, or a class, 2xx"
+)
 CONFIG: dict[str, Shape] = {
     "HttpCall": Shape(
         {

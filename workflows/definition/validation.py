@@ -3,14 +3,24 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import jsonschema
-from referencing import Registry
-
 from staterail.core.strict_json import MAX_DEPTH, dumps, problem_in
 from workflows.definition.graph_checks import check_graph
 from workflows.definition.model import never_retryable
-from workflows.definition.problems import Problems, pointer
-from workflows.definition.shape import BREAKER, CONFIG, DEFINITION, KINDS, POSITION, RETRY, STEP, TRANSITION, Shape
+from workflows.definition.problems import Problems
+from workflows.definition.schemas import check_values as check_values
+from workflows.definition.schemas import schema_problems
+from workflows.definition.shape import (
+    BREAKER,
+    CONFIG,
+    DEFINITION,
+    KINDS,
+    POSITION,
+    RETRY,
+    STEP,
+    TRANSITION,
+    Rule,
+    Shape,
+)
 from workflows.definition.templates import has_expression
 
 JSON = Any
@@ -91,8 +101,7 @@ def _check_top(document: dict[str, JSON], found: Problems) -> None:
             found.add("bad_schema_version", ("schema",), "`schema` is staterail.workflow/v1")
         else:
             found.add("bad_schema_version", (), "`schema` is missing: write staterail.workflow/v1")
-    rest = {key: value for key, value in document.items() if key != "schema"}
-    check_shape(rest, Shape(DEFINITION.rules, ("steps",)), (), found)
+    check_shape(document, Shape(DEFINITION.rules, ("steps",)), (), found, besides=("schema",))
     if "steps" in document and not isinstance(document["steps"], list):
         found.add("bad_value", ("steps",), "`steps` is a list")
     if isinstance(document.get("steps"), list) and not document["steps"]:
@@ -102,26 +111,35 @@ def _check_top(document: dict[str, JSON], found: Problems) -> None:
     _check_schema(document.get("input_schema"), ("input_schema",), found)
 
 
-def check_shape(value: dict[str, JSON], shape: Shape, path: Path, found: Problems, *, templated: bool = False) -> None:
-    """Unknown, missing and bad keys of one object. `templated`: strings with expressions are not judged yet."""
+def check_shape(
+    value: dict[str, JSON], shape: Shape, path: Path, found: Problems, *, templated: bool = False,
+    besides: Collection[str] = (),
+) -> None:  # fmt: skip
+    """Unknown, missing and bad keys of one object.
+
+    `templated`: strings with expressions are not judged yet. `besides`: keys whose values others judge.
+    """
     for key, item in value.items():
         rule = shape.rules.get(key)
         if rule is None:
             known = ", ".join(shape.rules)
             found.add("unknown_key", (*path, key), f"{key[:60]!r} is not known here; there are {known}")
-        elif not (templated and _templated(item)):
+        elif key not in besides and not (templated and has_expression(item)):
             wrong = rule.check(item)
             if wrong is not None:
                 found.add("bad_value", (*path, key), f"`{key}`: {wrong}")
+            elif rule.item is not None:
+                _check_entries(item, key, rule.item, (*path, key), found, templated)
     for key in shape.required:
         if key not in value:
             found.add("missing_key", (*path, key), f"`{key}` is missing")
 
 
-def _templated(value: JSON) -> bool:
-    if isinstance(value, list):
-        return any(has_expression(item) for item in value)
-    return has_expression(value)
+def _check_entries(items: list[JSON], key: str, rule: Rule, path: Path, found: Problems, templated: bool) -> None:
+    for n, item in enumerate(items):
+        wrong = None if templated and has_expression(item) else rule.check(item)
+        if wrong is not None:
+            found.add("bad_value", (*path, n), f"`{key}`: {wrong}")
 
 
 def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Collection[str]) -> dict[str, int]:
@@ -148,14 +166,8 @@ def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Collection[str])
 
 def _check_step(step: dict[str, JSON], path: Path, found: Problems, tasks: Collection[str]) -> None:
     kind = step.get("kind")
-    shape_rules = {key: rule for key, rule in STEP.rules.items() if key != "kind"}
-    if isinstance(step.get("id"), str):
-        shape_rules.pop("id")
-    rest = {key: value for key, value in step.items() if key in shape_rules or key not in STEP.rules}
-    check_shape(rest, Shape(shape_rules), path, found)
-    for key in STEP.required:
-        if key not in step:
-            found.add("missing_key", (*path, key), f"`{key}` is missing")
+    judged = ("kind", "id") if isinstance(step.get("id"), str) else ("kind",)
+    check_shape(step, STEP, path, found, besides=judged)
     if "kind" in step and kind not in KINDS:
         found.add("unknown_kind", (*path, "kind"), f"there is no such kind; there are {', '.join(KINDS)}")
     for key, shape in (("retry", RETRY), ("circuit_breaker", BREAKER), ("position", POSITION)):
@@ -173,7 +185,7 @@ def _check_retry(retry: JSON, path: Path, found: Problems) -> None:
     errors = retry.get("errors") if isinstance(retry, dict) else None
     for n, code in enumerate(errors if isinstance(errors, list) else ()):
         if isinstance(code, str) and never_retryable(code):
-            found.add("bad_value", (*path, "errors", n), f"{code[:60]} is never retried")
+            found.add("bad_value", (*path, "errors", n), f"an error `{code[:60]}` is never retried")
 
 
 def _check_config(kind: str, config: dict[str, JSON], path: Path, found: Problems, tasks: Collection[str]) -> None:
@@ -195,9 +207,11 @@ def _check_config(kind: str, config: dict[str, JSON], path: Path, found: Problem
         _check_schema(config.get("form_schema"), (*path, "form_schema"), found)
 
 
-def _check_transitions(transitions: Sequence[JSON], known: dict[str, int], found: Problems) -> list[tuple[int, str]]:
-    """(position, id) of those between steps that exist."""
-    named: list[tuple[int, str]] = []
+def _check_transitions(
+    transitions: Sequence[JSON], known: dict[str, int], found: Problems
+) -> list[tuple[int, str, bool]]:
+    """(position, id, whether it is between steps that exist) of each."""
+    named: list[tuple[int, str, bool]] = []
     ids: set[str] = set()
     for n, (transition, id) in enumerate(zip(transitions, transition_ids(transitions), strict=True)):
         path: Path = ("transitions", n)
@@ -213,8 +227,7 @@ def _check_transitions(transitions: Sequence[JSON], known: dict[str, int], found
         for key, end in zip(("from", "to"), ends, strict=True):
             if isinstance(end, str) and end not in known:
                 found.add("unknown_step", (*path, key), f"there is no step {end[:63]!r}")
-        if all(isinstance(end, str) and end in known for end in ends):
-            named.append((n, id))
+        named.append((n, id, all(isinstance(end, str) and end in known for end in ends)))
         _check_combination(transition, path, found)
         found.transition_id = None
     return named
@@ -245,50 +258,7 @@ def transition_ids(transitions: Sequence[JSON]) -> list[str]:
     return ids
 
 
-# JSON Schemas of the author's own
-
-_NOWHERE = Registry()  # the default one fetches what a `$ref` names: from anywhere, files too
-
-
 def _check_schema(schema: JSON, path: Path, found: Problems) -> None:
-    if not isinstance(schema, dict):
-        return
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        found.add("bad_value", (*path, *error.path), f"this is no JSON Schema: {error.message[:200]}")
-        return
-    if _refers_outside(schema):
-        found.add("bad_value", path, "a `$ref` may point into this schema only (#/…)")
-
-
-def _refers_outside(schema: JSON) -> bool:
-    waiting = [schema]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            for key in ("$ref", "$dynamicRef"):
-                if isinstance(item.get(key), str) and not item[key].startswith("#"):
-                    return True
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
-    return False
-
-
-def check_values(schema: dict[str, JSON], value: JSON, root: str) -> list[dict[str, JSON]]:
-    """How `value` breaks a JSON Schema: problems with paths under the JSON pointer `root`."""
-    problems = []
-    try:
-        for error in jsonschema.Draft202012Validator(schema, registry=_NOWHERE).iter_errors(value):
-            code = {"required": "missing_key", "additionalProperties": "unknown_key"}.get(
-                str(error.validator), "bad_value"
-            )
-            path = root + pointer(list(error.absolute_path))
-            problems.append({"severity": "error", "code": code, "path": path, "message": error.message[:200]})
-            if len(problems) >= 100:
-                break
-    except Exception as error:  # a schema that refers to itself without end, a pattern beyond Python's
-        message = f"The schema cannot be applied: {type(error).__name__}."
-        problems.append({"severity": "error", "code": "bad_value", "path": root, "message": message})
-    return problems
+    if isinstance(schema, dict):
+        for place, message in schema_problems(schema):
+            found.add("bad_value", (*path, *place), message)
