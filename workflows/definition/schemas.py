@@ -25,7 +25,8 @@ JSON = Any
 Path = tuple[str | int, ...]
 Found = Iterator[tuple[Path, str]]
 Keyword = Callable[[Any, JSON, JSON, JSON], Any]
-MAX_CHECKS = 1_000_000  # keywords applied to one value
+MAX_CHECKS = 1_000_000  # keywords applied to one value, about a second
+COSTS = {"$ref": 10, "$dynamicRef": 10, "allOf": 5, "anyOf": 5, "oneOf": 5}
 MAX_SHOWN = 100  # characters of a value that a message repeats
 
 _NOWHERE: Any = Registry()  # the default one fetches what a `$ref` names: from anywhere, files too
@@ -192,10 +193,10 @@ def _whole(value: JSON) -> JSON:
     return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
-def _counted(keyword: Keyword) -> Keyword:
+def _counted(keyword: Keyword, cost: int) -> Keyword:
     def apply(validator: Any, rule: JSON, instance: JSON, schema: JSON) -> Any:
         spent = _checks.get()
-        spent[0] += 1
+        spent[0] += cost
         if spent[0] > MAX_CHECKS:
             raise _TooMuch
         return keyword(validator, rule, instance, schema)
@@ -211,4 +212,7 @@ _keywords: dict[str, Keyword] = {
     "uniqueItems": _unique_items,
 }
 _extend: Any = jsonschema.validators.extend
-_Validator = _extend(jsonschema.Draft202012Validator, {name: _counted(keyword) for name, keyword in _keywords.items()})
+_Validator = _extend(
+    jsonschema.Draft202012Validator,
+    {name: _counted(keyword, COSTS.get(name, 1)) for name, keyword in _keywords.items()},
+)

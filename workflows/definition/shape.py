@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from workflows.definition import durations
@@ -22,8 +22,13 @@ STEP_ID = r"^[a-z][a-z0-9_]{0,62}$"
 TRANSITION_ID = r"^[A-Za-z0-9_.:\-]{1,160}$"
 CODE = r"^[A-Za-z][A-Za-z0-9_.\-]{0,99}$"
 KINDS = ("HttpCall", "Task", "Delay", "HumanApproval", "Script")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_LINE = re.compile("[\t\r\n]")
+UNSHOWN = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f\\u202a-\\u202e\\u2066-\\u2069"  # controls, text direction overrides
+_CONTROL = re.compile(f"[{UNSHOWN}\\ud800-\\udfff]")
+_LINE = re.compile(r"[\t\r\n]")
+TIMESTAMP = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,9})?)?(Z|[+\-][0-9]{2}:?[0-9]{2})?)?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ def text(maximum: int, help: str = "", *, lines: bool = False, pattern: str | No
             return f"this does not match {pattern}"
         return None
 
-    schema: dict[str, JSON] = {"type": "string", "maxLength": maximum}
+    unshown = f"[{UNSHOWN}]" if lines else rf"[{UNSHOWN}\t\r\n]"
+    schema: dict[str, JSON] = {"type": "string", "maxLength": maximum, "not": {"pattern": unshown}}
     if not empty:
         schema["minLength"] = 1
     if pattern is not None:
@@ -69,8 +75,8 @@ def duration(minimum: timedelta, maximum: timedelta, help: str = "") -> Rule:
             return f"this is shorter than {durations.format_duration(minimum)}"
         return f"this is longer than {durations.format_duration(maximum)}" if parsed > maximum else None
 
-    either = [{"type": "string", "pattern": durations.PATTERN}, {"type": "number", "minimum": 0}]
-    return Rule({"anyOf": either}, check, help)
+    seconds = {"type": "number", "minimum": minimum.total_seconds(), "maximum": maximum.total_seconds()}
+    return Rule({"anyOf": [{"type": "string", "pattern": durations.PATTERN}, seconds]}, check, help)
 
 
 def integer(minimum: int, maximum: int, help: str = "") -> Rule:
@@ -140,12 +146,13 @@ def _kind(value: JSON) -> str:
 
 
 def _timestamp(value: JSON) -> str | None:
-    from datetime import datetime
-
+    wrong = "this is a time such as 2026-01-31T08:00:00Z"
+    if not isinstance(value, str) or not re.fullmatch(TIMESTAMP, value):
+        return wrong
     try:
         datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return "this is a time such as 2026-01-31T08:00:00Z"
+    except ValueError:
+        return wrong
     return None
 
 
@@ -258,7 +265,7 @@ CONFIG: dict[str, Shape] = {
     "Delay": Shape(
         {
             "for": duration(timedelta(0), _YEAR),
-            "until": Rule({"type": "string", "format": "date-time"}, _timestamp, "A time; in the past means now."),
+            "until": Rule({"type": "string", "pattern": TIMESTAMP}, _timestamp, "A time; in the past means now."),
         }
     ),
     "HumanApproval": Shape(
