@@ -8,3 +8,4 @@ class RunsConfig(AppConfig):
         from celery import current_app as app
 
         app.steps["worker"].add("runs.bootstep:ReactorStep")
+        app.steps["worker"].add("runs.isolated.renewing:IsolatedStep")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from celery import bootsteps
 from django.conf import settings
 
-from runs import store
+from runs import doorbell, store
 from runs.executors.http_call import HttpExecutor
 from runs.executors.isolated import run_alone
 from runs.executors.script import ScriptExecutor
@@ -28,7 +28,8 @@ def make_reactor() -> Reactor:
         "Script": ScriptExecutor(settings.STATERAIL_SCRIPT_PROCESSES or None).execute,
     }
     alone = partial(run_alone, allow=settings.STATERAIL_HTTP_ALLOW, own=own_hosts())
-    return Reactor(store.current(), settings.STATERAIL_THREADS, executors, alone)
+    send = None if settings.EMBEDDED or not settings.REDIS_URL else doorbell.send_isolated
+    return Reactor(store.current(), settings.STATERAIL_THREADS, executors, alone, send=send)
 
 
 def own_hosts() -> list[str]:

@@ -8,6 +8,7 @@ or opens it anew; a probe that never comes back counts as lost after the same ti
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from runs.models import CircuitBreaker, StepRun
@@ -25,17 +26,32 @@ class Waiting:
     step_id: str
 
 
-def gate(tenant_id: UUID, policy: CircuitBreakerPolicy, now: datetime) -> datetime | None:
-    """None to let a call through (it may be the one probe), else until when to wait."""
+class Verdict(NamedTuple):
+    """Whether a call may go now. `until`: not before then; a `probe` is let through alone, and counts as lost then."""
+
+    goes: bool
+    until: datetime | None = None
+
+    @property
+    def probe(self) -> bool:
+        return self.goes and self.until is not None
+
+
+GOES = Verdict(goes=True)
+
+
+def gate(tenant_id: UUID, policy: CircuitBreakerPolicy, now: datetime) -> Verdict:
+    """Ask for one call. Whoever asks an open breaker after its time has the probe, and nobody else has."""
     for _ in range(_TRIES):
         row = CircuitBreaker.objects.filter(tenant_id=tenant_id, key=policy.key).first()
         if row is None or row.state == "closed":
-            return None
+            return GOES
         if row.probe_at is not None and row.probe_at > now:
-            return row.probe_at
-        if _set(row, state="half_open", probe_at=now + policy.reset_timeout):
-            return None
-    return now + policy.reset_timeout
+            return Verdict(goes=False, until=row.probe_at)
+        until = now + policy.reset_timeout
+        if _set(row, state="half_open", probe_at=until):
+            return Verdict(goes=True, until=until)
+    return Verdict(goes=False, until=now + policy.reset_timeout)
 
 
 def record_failure(tenant_id: UUID, policy: CircuitBreakerPolicy, now: datetime) -> None:
@@ -84,3 +100,8 @@ def _set(row: CircuitBreaker, **values: object) -> bool:
 def is_failure(code: str) -> bool:
     """Whether an error speaks against the dependency: network, timeout, 5xx."""
     return code in ("network", "timeout") or code.startswith("http_5")
+
+
+def says_nothing(code: str) -> bool:
+    """Whether an attempt ended so before it reached the dependency: neither for nor against it."""
+    return code in ("expression_error", "blocked_address", "unknown_task")

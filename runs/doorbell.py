@@ -7,8 +7,10 @@ queue, and a dead broker delays no commit and no answer.
 
 import contextlib
 import logging
+import math
 import threading
 import time
+from collections import deque
 from typing import Any
 from uuid import UUID
 
@@ -29,8 +31,14 @@ class Doorbell:
     def __init__(self) -> None:
         self._pressed = threading.Event()
         self._pokes: set[UUID] = set()
+        self._sends: deque[tuple[str, dict[str, Any], float]] = deque(maxlen=1000)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+
+    def send(self, step_of: dict[str, Any], limit: float) -> None:
+        """Send an isolated step to the queue `tasks`, its execution killed after `limit` seconds."""
+        self._sends.append(("runs.execute_isolated", step_of, limit))
+        self.ring()
 
     def ring(self, *poked: UUID) -> None:
         with self._lock:
@@ -54,6 +62,10 @@ class Doorbell:
             if pokes:
                 names = [str(id) for id in pokes]
                 app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
+            while self._sends:
+                name, kwargs, limit = self._sends[0]
+                app.send_task(name, kwargs=kwargs, queue="tasks", connection=connection, retry=False, time_limit=math.ceil(limit))
+                self._sends.popleft()
             channel: Any = connection.default_channel
             queue = channel.queue_declare("runs", passive=True)
             if queue.message_count < FULL:
@@ -61,6 +73,14 @@ class Doorbell:
 
 
 _doorbell = Doorbell()
+MAX_TASK_SECONDS = 24 * 3600.0  # of an isolated task without a timeout
+KILL_AFTER_SECONDS = 2.0  # past its timeout
+
+
+def send_isolated(run_id: UUID, step_id: str, timeout: float | None) -> None:
+    """Tell a worker of the queue `tasks` to take this step. Does not block; may be lost."""
+    limit = MAX_TASK_SECONDS if timeout is None else timeout + KILL_AFTER_SECONDS
+    _doorbell.send({"run_id": str(run_id), "step_id": step_id, "timeout": timeout}, limit)
 
 
 def ring_after_commit(*poked: UUID) -> None:

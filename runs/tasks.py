@@ -1,5 +1,6 @@
 """Celery's doors: they ring this worker's reactor."""
 
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
@@ -14,6 +15,14 @@ def wake() -> None:
     here = reactor.current()
     if here is not None:
         here.ring()
+
+
+@shared_task(name="runs.execute_isolated", bind=True, ignore_result=True)
+def execute_isolated(self: Any, run_id: str, step_id: str, timeout: float | None = None) -> None:
+    """Take an isolated step and execute it here. May be lost or come twice: the guarded persist says who takes it."""
+    from runs.isolated.taking import execute
+
+    execute(UUID(run_id), step_id, holder=self.request.id, worker=str(self.request.hostname))
 
 
 @control_command(args=[("run_ids", list)], signature="[id1 [id2 …]]")

@@ -1,7 +1,7 @@
 """Runs that other runs set going: what waited for a circuit breaker that has closed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from uuid import UUID
 
 from runs import breakers, store
@@ -12,7 +12,7 @@ from runs.store import Lease, Write
 logger = logging.getLogger(__name__)
 
 
-def wake_waiting(tenant_id: UUID, key: str, mine: set[UUID]) -> Iterator[tuple[UUID, str]]:
+def wake_waiting(tenant_id: UUID, key: str, mine: Container[UUID]) -> Iterator[tuple[UUID, str]]:
     """Wake the steps that wait for a breaker, a batch at a time.
 
     Yields (run id, step id) of the runs in `mine`, which their owner must tell itself. A run that

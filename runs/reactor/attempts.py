@@ -55,8 +55,9 @@ class Attempts:
         for job in run.dead_jobs():
             self.tell(job)
 
-    def give_up_deaf(self, owned: Mapping[UUID, Owned]) -> int:
-        """Replace threads that ignore the end of their attempt; how many were ever given up."""
+    def give_up_deaf(self, owned: Mapping[UUID, Owned]) -> list[Owned]:
+        """Replace threads that ignore the end of their attempt; the runs that are rid of one."""
+        rid = []
         since = time.monotonic() - GIVE_UP_SECONDS
         for key, job in list(self._told.items()):
             if job.told_at is not None and job.told_at < since:
@@ -66,9 +67,9 @@ class Attempts:
                 self.pool.give_up(job)
                 del self._told[key]
                 run = owned.get(job.call.run_id)
-                if run is not None:
-                    run.jobs.pop((job.step, job.call.attempt), None)
-        return self.pool.given_up
+                if run is not None and run.jobs.pop((job.step, job.call.attempt), None) is not None:
+                    rid.append(run)
+        return rid
 
     def store_logs(self, runs: Iterable[Owned]) -> None:
         """Lines of attempts that still execute: an operator reads along."""
@@ -79,7 +80,9 @@ class Attempts:
             for job in run.jobs.values():
                 lines = self.pool.lines_so_far(job)
                 if lines:
-                    self.store.append_logs(run.snapshot.head, [self._batch(run, job, lines)])
+                    run.logs.append(self._batch(run, job, lines))  # kept until it is known to be stored
+                    self.store.append_logs(run.snapshot.head, run.logs)
+                    run.logs = []
 
     def _batch(self, run: Owned, job: Job, lines: list[Any]) -> LogBatch:
         key = (job.step, job.call.attempt)

@@ -4,24 +4,24 @@ Asked once for a whole batch, and only for runs whose definition has any: execut
 database, so values and verdicts are handed in.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from runs import breakers
+from runs.breakers import Verdict
 from runs.executors.base import Call
 from runs.machine.decision import Execute
 from runs.machine.plan import Plan
 from runs.machine.snapshot import Snapshot
-from runs.machine.states import Reason, StepState
-from runs.machine.stimuli import Due, Failed, Stimulus, Succeeded
+from runs.machine.states import Reason
 from runs.reactor.pool import Job
-from runs.wakers import wake_waiting
 from staterail.accounts.secrets import secret_values
 from workflows.task_registry import registered
 
 Verdicts = dict[int, datetime | None]
 _NO_NAMES: frozenset[str] = frozenset()
+_NOBODY: frozenset[int] = frozenset()
 
 
 class Gates:
@@ -30,19 +30,30 @@ class Gates:
     def __init__(self) -> None:
         self.of_run: dict[UUID, Verdicts] = {}
         self._values: dict[UUID, dict[str, str]] = {}
-        self._admitted: set[tuple[UUID, int]] = (
-            set()
-        )  # let through, and not started yet: a probe is not asked for twice
+        self._known: dict[tuple[UUID, str], Verdict] = {}  # breakers asked for this batch
+        self._probes: dict[tuple[UUID, int], datetime] = {}  # let through and not started yet, and until when
 
-    def ask(self, snapshots: Sequence[Snapshot], now: datetime) -> "Gates":
-        """Find out what this batch needs; the answers stand until the next call."""
-        self.of_run, self._values = {}, {}
+    def ask(
+        self,
+        snapshots: Sequence[Snapshot],
+        now: datetime,
+        apart: Callable[[Plan], frozenset[int]] | None = None,
+        *,
+        free: int = 1,
+    ) -> "Gates":
+        """Find out what this batch needs, but for the steps that `apart` names; it stands until the next call.
+
+        While no thread is `free` no breaker is asked: by the time a step can start it may say something else.
+        """
+        self.of_run, self._values, self._known = {}, {}, {}
+        self._probes = {key: until for key, until in self._probes.items() if until > now}
         names: dict[UUID, set[str]] = {}
         for snapshot in snapshots:
             if snapshot.plan.secret_names:
                 names.setdefault(snapshot.head.tenant_id, set()).update(snapshot.plan.secret_names)
             if snapshot.plan.guarded:
-                self.of_run[snapshot.head.id] = dict(self._verdicts(snapshot, now))
+                others = apart(snapshot.plan) if apart is not None else _NOBODY
+                self.of_run[snapshot.head.id] = dict(self._verdicts(snapshot, now, others, free))
         for tenant_id, wanted in names.items():
             self._values[tenant_id] = secret_values(tenant_id, wanted)
         return self
@@ -51,27 +62,35 @@ class Gates:
         values = self._values.get(tenant_id)
         return frozenset(values) if values else _NO_NAMES
 
-    def guarded(self, plan: Plan) -> bool:
-        """Whether any step of the plan has a circuit breaker."""
-        return bool(plan.guarded)
-
-    def _verdicts(self, snapshot: Snapshot, now: datetime) -> Iterator[tuple[int, datetime | None]]:
-        for i in snapshot.queued.keys() & snapshot.plan.guarded.keys():
+    def _verdicts(
+        self, snapshot: Snapshot, now: datetime, apart: frozenset[int], free: int
+    ) -> Iterator[tuple[int, datetime | None]]:
+        for i in (snapshot.queued.keys() & snapshot.plan.guarded.keys()) - apart:
             row = snapshot.steps[i]
             if row.reason is not Reason.READY and (row.wake_at is None or row.wake_at > now):
                 continue
-            key = (snapshot.head.id, i)
-            until = None
-            if key not in self._admitted:
-                until = breakers.gate(snapshot.head.tenant_id, snapshot.plan.guarded[i], now)
-                if until is None:
-                    self._admitted.add(key)
-            yield i, until
+            if free > 0:
+                yield i, self._until(snapshot, i, now)
+            elif row.reason is Reason.CIRCUIT_OPEN:
+                yield i, None  # its time has come: it waits for a thread now, and is asked for again then
+
+    def _until(self, snapshot: Snapshot, i: int, now: datetime) -> datetime | None:
+        """None to let the step through; a breaker is asked once a batch."""
+        if (snapshot.head.id, i) in self._probes:
+            return None
+        tenant_id, policy = snapshot.head.tenant_id, snapshot.plan.guarded[i]
+        verdict = self._known.get((tenant_id, policy.key))
+        if verdict is None:
+            verdict = self._known[tenant_id, policy.key] = breakers.gate(tenant_id, policy, now)
+            if verdict.until is not None and verdict.goes:
+                self._probes[snapshot.head.id, i] = verdict.until
+                self._known[tenant_id, policy.key] = Verdict(goes=False, until=verdict.until)
+        return None if verdict.goes else verdict.until
 
     def job(self, snapshot: Snapshot, command: Execute) -> Job:
         """The work for the pool."""
         head, step = snapshot.head, snapshot.plan.steps[command.step]
-        self._admitted.discard((head.id, command.step))
+        self._probes.pop((head.id, command.step), None)
         call = Call(
             run_id=head.id, step_id=step.id, kind=step.kind, attempt=command.attempt, generation=command.generation,
             config=command.config, timeout=step.timeout.total_seconds() if step.timeout is not None else None,
@@ -80,34 +99,12 @@ class Gates:
         )  # fmt: skip
         if command.template is None:
             return Job(command.step, call)
-        values = self._values.get(head.tenant_id, {})
-        names = command.template.secrets
+        values, names = self._values.get(head.tenant_id, {}), command.template.secrets
+        if not names <= values.keys():  # an attempt of an earlier batch, whose answer was lost
+            values = secret_values(head.tenant_id, names)
         call.secrets = tuple(values[name] for name in names if name in values)
         context = {**(command.context or {}), **{f"secrets.{name}": values.get(name) for name in names}}
         return Job(command.step, call, command.template, context)
-
-    def record(
-        self, snapshot: Snapshot, outcomes: Iterable[Stimulus], now: datetime, mine: set[UUID]
-    ) -> Iterator[tuple[UUID, str]]:
-        """Tell the breakers how attempts ended. Yields (run, step) of `mine` that waited for one that closed."""
-        tenant_id = snapshot.head.tenant_id
-        for outcome in outcomes:
-            i = outcome.step if isinstance(outcome, Succeeded | Failed | Due) else None
-            policy = snapshot.plan.guarded.get(i) if i is not None else None
-            row = snapshot.steps.get(i) if i is not None else None
-            if policy is None or row is None or _late(outcome, row.attempt):
-                continue
-            if isinstance(outcome, Due):
-                if row.error is not None and row.error.get("code") == "timeout" and row.state is not StepState.RUNNING:
-                    breakers.record_failure(tenant_id, policy, now)
-            elif isinstance(outcome, Failed) and breakers.is_failure(str(outcome.error.get("code"))):
-                breakers.record_failure(tenant_id, policy, now)
-            elif breakers.record_success(tenant_id, policy):
-                yield from wake_waiting(tenant_id, policy.key, mine)
-
-
-def _late(outcome: Stimulus, attempt: int) -> bool:
-    return isinstance(outcome, Succeeded | Failed) and outcome.attempt != attempt
 
 
 def _isolated(kind: str, config: object) -> bool:

@@ -15,6 +15,7 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -25,16 +26,18 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from runs import workers
 from runs.machine.decide import decide_all
-from runs.machine.decision import Execute, Interrupt
-from runs.machine.snapshot import Snapshot
+from runs.machine.decision import Decision, Execute, Interrupt
 from runs.machine.states import RUN_FINAL
 from runs.machine.stimuli import BreakerClosed, EngineError, PutBack, StartReady
 from runs.reactor import set_current
 from runs.reactor.attempts import Attempts
+from runs.reactor.broken import end_broken
 from runs.reactor.gates import Gates
+from runs.reactor.outcomes import Outcomes, outcomes_of
 from runs.reactor.owned import Owned
 from runs.reactor.ownership import Ownership
 from runs.reactor.pool import Pool, Result
+from runs.reactor.sending import Send, Sending
 from runs.store import Store, Write
 from runs.store.interface import LEASE
 from runs.store.safely import persist_safely
@@ -45,6 +48,8 @@ POLL_SECONDS = 0.5
 RENEW_SECONDS = LEASE.total_seconds() / 3
 DRAIN = 2_000  # items of the inbox at a time
 MAX_GIVEN_UP = 16
+BATCH_BYTES = 8 * 1024 * 1024  # of values in one commit, about
+UNSTORABLE_FOR = timedelta(minutes=1)  # that a run is let alone of which nothing can be stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,20 @@ class Poke:
 class Reactor(threading.Thread):
     """Start it with `start()`; `stop()` finishes or puts back what it holds. See the module."""
 
-    def __init__(self, store: Store, pool_size: int, executors: Any, alone: Any, *, name: str = "") -> None:
+    def __init__(
+        self, store: Store, pool_size: int, executors: Any, alone: Any, *, name: str = "", send: Send | None = None
+    ) -> None:
+        """`alone` executes what needs a child of its own; with `send`, isolated tasks go to workers of their own."""
         super().__init__(name="reactor", daemon=True)
         self.worker = name or f"{socket.gethostname()}:{os.getpid()}"
         self.store = store
         self.inbox: SimpleQueue[Any] = SimpleQueue()
         self.pool = Pool(pool_size, self.inbox, executors, alone)
         self.gates = Gates()
+        self.outcomes = Outcomes()
         self.attempts = Attempts(self.pool, self.gates, store)
-        self.runs = Ownership(store, self.attempts)
+        self.sending = Sending(send)
+        self.runs = Ownership(store, self.attempts, self.sending)
         self.stopping = threading.Event()
         self.stop_seconds = 5.0
         self.failure: BaseException | None = None
@@ -167,11 +177,16 @@ class Reactor(threading.Thread):
             self.runs.mark_stale(item.run_ids)
 
     def _renew(self) -> None:
-        if self.attempts.give_up_deaf(self.runs.owned) >= MAX_GIVEN_UP:
+        for run in self.attempts.give_up_deaf(self.runs.owned):
+            self.runs.activate(run)
+        if self.pool.given_up >= MAX_GIVEN_UP:
             logger.error("%d threads are stuck: this worker stops", self.pool.given_up)
             self.stop()
         workers.beat(self.owner, self.worker, "runs")
         self.runs.renew()
+        for run in self.runs.owned.values():
+            self.sending.follow(run)
+        self._tell_breakers()  # what the database did not take the last time
 
     # Decide and store
 
@@ -181,7 +196,7 @@ class Reactor(threading.Thread):
         if not runs:
             return
         now = self.runs.clock.now()
-        gates = self.gates.ask([run.snapshot for run in runs], now)
+        gates = self.gates.ask([run.snapshot for run in runs], now, self.sending.apart, free=self.pool.free)
         room, writes = self.pool.free if not self.stopping.is_set() else 0, []
         for left, run in zip(range(len(runs), 0, -1), runs, strict=True):
             if room <= 0 and not run.has_news:
@@ -190,32 +205,33 @@ class Reactor(threading.Thread):
             if write is not None:
                 room -= sum(isinstance(command, Execute) for command in write.decision.commands)
                 writes.append(write)
-        self._store(writes)
-        for run in runs:
-            if run.id in self.runs.owned and not run.stale:
-                self._after(run)
+        for batch in _batches(writes):
+            self._store(batch, now)
+        self._tell_breakers()
+        for run_id in list(self.sending.waiting):
+            self.sending.follow(self.runs.owned[run_id])
+        self.runs.release([(run, run.next_due()) for run in runs if self._waits_long(run)])
 
     def _decide(self, run: Owned, room: int, gates: Gates, now: datetime) -> Write | None:
         snapshot, stimuli = run.snapshot, list(run.stimuli)
         if not self.stopping.is_set():
             names, verdicts = gates.secret_names(snapshot.head.tenant_id), gates.of_run.get(snapshot.head.id, {})
-            stimuli.append(StartReady(room, self.worker, names, verdicts))
+            stimuli.append(StartReady(room, self.worker, names, verdicts, run.apart))
         try:
             decision = decide_all(snapshot, stimuli, now)
         except Exception as error:  # a bug, or rows that contradict each other: this run's own misfortune
             logger.exception("run %s: cannot decide", run.id)
             run.stimuli = []
-            decision = decide_all(snapshot, [EngineError(f"{type(error).__name__}: {error}")], now)
+            decision = end_broken(snapshot, f"{type(error).__name__}: {error}", now)
         self.decided += 1
         logs = list(run.logs)
         if not decision.changes and not logs:
-            run.stimuli = []
+            stimuli, run.stimuli = run.stimuli, []
+            self.runs.timers.add_missed(run, stimuli, now)
             return None
         return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=f"reactor:{self.worker}"[:64])
 
-    def _store(self, writes: list[Write]) -> None:
-        if not writes:
-            return
+    def _store(self, writes: list[Write], now: datetime) -> None:
         owned = self.runs.owned
         try:
             winners, broken = persist_safely(self.store, writes)
@@ -228,52 +244,62 @@ class Reactor(threading.Thread):
         for write in writes:
             run = owned[write.decision.run_id]
             if run.id in broken:
-                run.stimuli, run.logs = [EngineError(broken[run.id])], []
-                self.runs.mark_stale([run.id])
+                self._cannot_store(run, broken[run.id])
             elif run.id not in winners:  # another's write came first: load it and judge again
                 self.runs.mark_stale([run.id])
             else:
-                self._won(run, write)
+                self._won(run, write.decision, now)
 
-    def _won(self, run: Owned, write: Write) -> None:
-        decision = write.decision
-        outcomes, run.stimuli, run.logs = run.stimuli, [], []
+    def _won(self, run: Owned, decision: Decision, now: datetime) -> None:
+        stimuli, run.stimuli, run.logs, run.unstorable = run.stimuli, [], [], False
+        self.outcomes.add(outcomes_of(run.snapshot, stimuli, now))
         run.apply(decision)
         self.runs.active.pop(run.id, None)
         for command in decision.commands:
             if isinstance(command, Execute):
+                self.runs.ready.pop(run.id, None)  # it had its turn: others that wait go first
                 self.attempts.execute(run, command)
             elif isinstance(command, Interrupt):
                 self.attempts.tell(run.jobs.get((command.step, command.attempt)))
         self.runs.timers.add_changed(run, decision)
-        if self.gates.guarded(run.snapshot.plan):
-            self._record(run.snapshot, outcomes)
+        self.runs.timers.add_missed(run, stimuli, now)
 
-    def _record(self, snapshot: Snapshot, outcomes: list[Any]) -> None:
-        """Tell the circuit breakers how attempts ended; wake what waited for one that closed."""
+    def _cannot_store(self, run: Owned, why: str) -> None:
+        """A value of this run does not fit its column: it fails for that. Where not even that fits, it waits."""
+        if run.unstorable:
+            self.runs.release([(run, self.runs.clock.now() + UNSTORABLE_FOR)])
+            return
+        run.unstorable, run.stimuli, run.logs = True, [EngineError(why)], []
+        self.runs.mark_stale([run.id])
+
+    def _tell_breakers(self) -> None:
         owned = self.runs.owned
-        for run_id, step_id in self.gates.record(snapshot, outcomes, self.runs.clock.now(), set(owned)):
+        for run_id, step_id in self.outcomes.tell(owned):
             run = owned[run_id]
             run.stimuli.append(BreakerClosed(run.snapshot.plan.index[step_id]))
             self.runs.activate(run)
 
-    def _after(self, run: Owned) -> None:
-        """Once its decision is stored: forget a run that ended, let go one that waits long."""
+    def _waits_long(self, run: Owned) -> bool:
+        """Once its decision is stored: forget a run that ended; whether to let go this one until its time."""
         runs = self.runs
+        if run.id not in runs.owned or run.stale:
+            return False
         if run.id not in runs.active and run.snapshot.run.state in RUN_FINAL:
             runs.forget(run.id)
             self._rung = self._rung or run.snapshot.run.limited  # its end may have woken one that was held back
-            return
+            return False
         if not run.has_news:
             runs.active.pop(run.id, None)
         if run.has_ready():
             runs.ready.setdefault(run.id, time.monotonic())
-            return
+            self.sending.follow(run)
+            return False
         runs.ready.pop(run.id, None)
-        if not run.jobs and not run.has_news and not run.executing():
-            due = run.next_due()
-            if due is None or due > runs.clock.now() + LEASE:
-                runs.release(run, due)
+        self.sending.follow(run)
+        if not run.is_idle():
+            return False
+        due = run.next_due()
+        return due is None or due > runs.clock.now() + LEASE
 
     # Trouble, and the end
 
@@ -282,6 +308,7 @@ class Reactor(threading.Thread):
         connection.close()
         self.stopping.wait(delay * (0.5 + random.random() / 2))  # noqa: S311 — jitter
         self._rung = True
+        self._next_renewal = 0.0  # the leases may be near their end, and a claim's answer be lost
         self.runs.mark_stale(list(self.runs.owned))
 
     def _drain_and_release(self) -> None:
@@ -300,8 +327,28 @@ class Reactor(threading.Thread):
                 run.jobs.clear()
             for _ in range(3):  # a lost race is loaded and judged again
                 self._decide_and_store()
-            for run in list(runs.owned.values()):
-                runs.release(run, runs.clock.now() - timedelta(seconds=1))
+            past = runs.clock.now() - timedelta(seconds=1)
+            runs.release([(run, past) for run in runs.owned.values()])
             workers.leave(self.owner)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("the database failed at the end; the leases run out by themselves: %s", error)
+
+
+def _batches(writes: list[Write]) -> Iterator[list[Write]]:
+    """At least one write each, and as many as BATCH_BYTES hold."""
+    batch: list[Write] = []
+    size = 0
+    for write in writes:
+        more = _size(write)
+        if batch and size + more > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(write)
+        size += more
+    if batch:
+        yield batch
+
+
+def _size(write: Write) -> int:
+    rows = sum(len(row.output or "") + len(row.input or "") for row in write.decision.steps.values())
+    return rows + sum(len(line.message) for batch in write.logs for line in batch.lines)

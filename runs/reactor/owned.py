@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -11,17 +11,33 @@ from runs.machine.commands import run_due
 from runs.machine.decision import Decision, Execute
 from runs.machine.snapshot import Snapshot
 from runs.machine.states import Reason, StepState
-from runs.machine.stimuli import Stimulus
+from runs.machine.stimuli import Due, Stimulus
 from runs.reactor.pool import Job
 from runs.store import LogBatch
+
+SPARE = 4096  # entries of the heap that may have lost their meaning
+Entry = tuple[datetime, int, UUID, int | None]  # when, a tie-break, the run, its step (None: the run's own time)
 
 
 class Owned:
     """One run in this reactor's hands."""
 
-    __slots__ = ("snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "due", "bytes", "in_doubt")
+    __slots__ = (
+        "snapshot",
+        "jobs",
+        "stimuli",
+        "logs",
+        "log_numbers",
+        "stale",
+        "due",
+        "bytes",
+        "in_doubt",
+        "apart",
+        "loaded_at",
+        "unstorable",
+    )
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, apart: frozenset[int] = frozenset()) -> None:
         self.snapshot = snapshot
         self.jobs: dict[tuple[int, int], Job] = {}  # (step, attempt) -> what a thread works on
         self.stimuli: list[Stimulus] = []  # told, and not yet stored
@@ -29,6 +45,9 @@ class Owned:
         self.log_numbers: dict[tuple[int, int], int] = {}  # lines stored of a live attempt
         self.stale = False  # somebody else wrote: load it anew before the next decision
         self.due: datetime | None = None  # the run's own time that is in the heap
+        self.apart = apart  # isolated steps: sent to workers of their own, not started here
+        self.loaded_at: datetime | None = None  # the database's time
+        self.unstorable = False  # the last decision did not fit its columns
         self.bytes = 0  # of its input and outputs, as held in memory
         self.in_doubt: dict[tuple[int, int], Execute] = {}  # starts that were stored, or not: the answer was lost
 
@@ -57,7 +76,18 @@ class Owned:
     def has_ready(self) -> bool:
         """Whether a step waits for nothing but a thread (or for a breaker's word)."""
         steps = self.snapshot.steps
-        return any(steps[i].reason is Reason.READY for i in self.snapshot.queued)
+        return any(steps[i].reason is Reason.READY and i not in self.apart for i in self.snapshot.queued)
+
+    def sent(self) -> bool:
+        """Whether a step waits for a worker of its own."""
+        steps = self.snapshot.steps
+        return bool(self.apart) and any(
+            i in self.apart and steps[i].reason is Reason.READY for i in self.snapshot.queued
+        )
+
+    def is_idle(self) -> bool:
+        """Whether it waits for its time or for a person, and nothing of it is in our hands."""
+        return not (self.jobs or self.has_news or self.has_ready() or self.executing() or self.sent())
 
     def executing(self) -> list[int]:
         steps = self.snapshot.steps
@@ -88,8 +118,12 @@ class Timers:
     """Due times of owned runs. An entry that has moved meanwhile is seen as such when it comes up."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[datetime, int, UUID, int | None]] = []
+        self._heap: list[Entry] = []
         self._count = itertools.count()
+        self._limit = SPARE  # of entries, before those without a meaning are thrown out
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def add(self, at: datetime, run_id: UUID, step: int | None) -> None:
         heapq.heappush(self._heap, (at, next(self._count), run_id, step))
@@ -109,6 +143,14 @@ class Timers:
                 self.add(row.wake_at, owned.id, i)
         self._add_run(owned)
 
+    def add_missed(self, owned: Owned, stimuli: Iterable[Stimulus], now: datetime) -> None:
+        """A time that had come, and lies ahead again since the clock was put right: it must come once more."""
+        for stimulus in stimuli:
+            if isinstance(stimulus, Due):
+                at = _time_of(owned, stimulus.step)
+                if at is not None and at > now:
+                    self.add(at, owned.id, stimulus.step)
+
     def _add_run(self, owned: Owned) -> None:
         at = run_due(owned.snapshot.run)
         if at is not None and at != owned.due:
@@ -118,13 +160,31 @@ class Timers:
     def next(self) -> datetime | None:
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: datetime, owned: dict[UUID, Owned]) -> Iterator[tuple[Owned, int | None]]:
+    def pop_due(self, now: datetime, owned: Mapping[UUID, Owned]) -> Iterator[tuple[Owned, int | None]]:
         """(run, step) whose time has come; no step: the run's own time."""
+        if len(self._heap) > self._limit:
+            self._throw_out(owned)
         while self._heap and self._heap[0][0] <= now:
             at, _, run_id, step = heapq.heappop(self._heap)
             run = owned.get(run_id)
-            if run is None:
-                continue
-            row = run.snapshot.steps.get(step) if step is not None else None
-            if step is None or (row is not None and row.wake_at == at):
+            if run is not None and _time_of(run, step) == at:
                 yield run, step
+
+    def _throw_out(self, owned: Mapping[UUID, Owned]) -> None:
+        """What nobody waits for: a step that ended in time left its deadline, a run that was let go all of its times."""
+        known: dict[tuple[datetime, UUID, int | None], Entry] = {}
+        for entry in self._heap:
+            at, _, run_id, step = entry
+            run = owned.get(run_id)
+            if run is not None and _time_of(run, step) == at:
+                known[at, run_id, step] = entry
+        self._heap = list(known.values())
+        heapq.heapify(self._heap)
+        self._limit = 2 * len(self._heap) + SPARE
+
+
+def _time_of(run: Owned, step: int | None) -> datetime | None:
+    if step is None:
+        return run_due(run.snapshot.run)
+    row = run.snapshot.steps.get(step)
+    return row.wake_at if row is not None else None

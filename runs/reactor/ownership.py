@@ -6,30 +6,33 @@ stale (somebody else wrote, or nobody knows what was stored) is loaded anew befo
 
 import logging
 import time
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from runs.machine.decide import decide_all
+from runs.machine.draft import Draft
 from runs.machine.stimuli import Due, EngineError, Failed, Lost, PutBack, Succeeded
 from runs.reactor.attempts import Attempts
 from runs.reactor.owned import Owned, Timers
+from runs.reactor.sending import Sending
 from runs.store import Lease, Store, Write
+from runs.store.safely import load_safely
 from staterail.core.clock import DatabaseClock
 
 logger = logging.getLogger(__name__)
 MAX_OWNED = 512
 MAX_STEPS = 50_000  # held in memory, over all owned runs
 MAX_BYTES = 64 * 1024 * 1024  # of inputs and outputs held
+HOLD_WHEN_FULL = timedelta(seconds=1)  # a run that waits longer is let go, where others wait for its place
 FAIR_SECONDS = 1.0  # that a ready run waits before it goes ahead of runs that are under way
 
 
 class Ownership:
     """Only the reactor's thread uses it."""
 
-    def __init__(self, store: Store, attempts: Attempts) -> None:
+    def __init__(self, store: Store, attempts: Attempts, sending: Sending) -> None:
         self.owner = uuid4()  # new with every start of a process
-        self.store, self.attempts = store, attempts
+        self.store, self.attempts, self.sending = store, attempts, sending
         self.clock = DatabaseClock()
         self.owned: dict[UUID, Owned] = {}
         self.ready: dict[UUID, float] = {}  # since when (monotonic)
@@ -52,8 +55,18 @@ class Ownership:
     def mark_due(self, draw: float) -> None:
         """Runs whose time has come; `draw` in [0, 1) is the jitter of a retry that follows."""
         for run, step in self.timers.pop_due(self.clock.now(), self.owned):
-            run.stimuli.append(Due(step, draw))
+            if step is not None and self._is_held_apart(run, step):
+                run.stale = True  # its holder may have prolonged its lease, which no revision tells
+            else:
+                run.stimuli.append(Due(step, draw))
             self.active[run.id] = None
+
+    def _is_held_apart(self, run: Owned, step: int) -> bool:
+        """Whether another process executes the step, as of before its lease's end."""
+        row = run.snapshot.steps[step]
+        return (
+            row.holder is not None and row.wake_at is not None and not (run.loaded_at and run.loaded_at >= row.wake_at)
+        )
 
     def whose_turn(self, free: int) -> list[Owned]:
         """Runs with news, then runs that wait for a thread; these first once one waited for long."""
@@ -76,12 +89,20 @@ class Ownership:
 
     def claim(self) -> bool:
         """Take over due runs up to the room; whether there may be more."""
+        if len(self.owned) >= MAX_OWNED:
+            self._make_room()
         room = self.room()
         if room <= 0:
             return False
         claimed = self.store.claim(self.owner, room)
         self.load(claimed)
         return len(claimed) == room
+
+    def _make_room(self) -> None:
+        """Let go of those that wait for their time, though it is near: others wait for us."""
+        soon = self.clock.now() + HOLD_WHEN_FULL
+        waits = [(run, run.next_due()) for run in self.owned.values() if run.id not in self.active and run.is_idle()]
+        self.release([(run, due) for run, due in waits if due is None or due > soon])
 
     def load_stale(self) -> None:
         self.load([id for id in self.active if self.owned[id].stale])
@@ -91,7 +112,7 @@ class Ownership:
         if not run_ids:
             return
         self.clock.observe(self.store.now())
-        loaded = self.store.load(run_ids)
+        loaded = load_safely(self.store, run_ids)
         for run_id in run_ids:
             found = loaded.get(run_id)
             if found is None or found.lease_owner != self.owner:
@@ -99,9 +120,10 @@ class Ownership:
                 continue
             run = self.owned.get(run_id)
             if run is None:
-                run = self.owned[run_id] = Owned(found.snapshot)
+                run = self.owned[run_id] = Owned(found.snapshot, self.sending.apart(found.snapshot.plan))
                 self._steps += len(found.snapshot.plan.steps)
             run.take(found.snapshot)
+            run.loaded_at = self.clock.now()
             self.timers.add_all(run)
             self.attempts.tell_dead(run)
             self._miss_attempts(run)
@@ -115,7 +137,7 @@ class Ownership:
         told = {(s.step, s.attempt) for s in run.stimuli if isinstance(s, Succeeded | Failed | Lost | PutBack)}
         for i in run.executing():
             key = (i, rows[i].attempt)
-            if key in run.jobs or key in told:
+            if key in run.jobs or key in told or rows[i].holder is not None:
                 continue
             unstarted = run.in_doubt.get(key)
             if unstarted is not None:  # our own write, whose answer was lost: start what it said
@@ -128,6 +150,7 @@ class Ownership:
         """Drop a run that ended, was let go, or is another's now. Its attempts are told to end."""
         self.active.pop(run_id, None)
         self.ready.pop(run_id, None)
+        self.sending.forget(run_id)
         run = self.owned.pop(run_id, None)
         if run is not None:
             self._steps -= len(run.snapshot.plan.steps)
@@ -136,20 +159,23 @@ class Ownership:
 
     def renew(self) -> None:
         """Prolong all leases; find out what others took over or wrote to."""
-        if not self.owned:
-            return
         revisions = self.store.renew(self.owner)
+        self.load([id for id in revisions if id not in self.owned])  # claimed, and the answer was lost
         for run_id in [id for id in self.owned if id not in revisions]:
             logger.warning("run %s: the lease was lost", run_id)
             self.forget(run_id)
-        self.mark_stale([id for id, run in self.owned.items() if revisions[id] != run.snapshot.run.revision])
+        self.mark_stale([id for id, run in self.owned.items() if revisions.get(id) != run.snapshot.run.revision])
 
-    def release(self, run: Owned, wake_at: datetime | None) -> None:
-        """Let a run go, guarded: whoever wrote meanwhile has woken nobody, so then we keep it and look again."""
-        snapshot = run.snapshot
-        decision = decide_all(snapshot, (), self.clock.now())
-        write = Write(snapshot.head, snapshot.plan, decision, lease=Lease.RELEASE, wake_at=wake_at)
-        if self.store.persist([write]):
-            self.forget(run.id)
-        else:
-            self.mark_stale([run.id])
+    def release(self, waiting: Sequence[tuple[Owned, datetime | None]]) -> None:
+        """Let runs go until their time, guarded: whoever wrote meanwhile has woken nobody, so those we keep."""
+        now = self.clock.now()
+        writes = []
+        for run, wake_at in waiting:
+            decision = Draft(run.snapshot, now).decision  # nothing but the next revision
+            writes.append(Write(run.snapshot.head, run.snapshot.plan, decision, lease=Lease.RELEASE, wake_at=wake_at))
+        winners = self.store.persist(writes)
+        for run, _ in waiting:
+            if run.id in winners:
+                self.forget(run.id)
+            else:
+                self.mark_stale([run.id])

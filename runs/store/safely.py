@@ -1,12 +1,12 @@
-"""A batch with one run in it that cannot be stored must not take its neighbours down."""
+"""A run that cannot be stored or read must not take its neighbours down."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from django.db import DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from runs.store.interface import Store, Write
+from runs.store.interface import Loaded, Store, Write
 
 logger = logging.getLogger(__name__)
 DATA_FAULTS = (DataError, IntegrityError, OverflowError, UnicodeError)
@@ -28,3 +28,22 @@ def persist_safely(store: Store, writes: Sequence[Write]) -> tuple[set[UUID], di
             broken[write.decision.run_id] = f"What this run came to cannot be stored: {type(error).__name__}"
             logger.error("run %s cannot be stored: %s", write.decision.run_id, error)
     return winners, broken
+
+
+def load_safely(store: Store, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+    """Load runs, one by one where a row of one cannot even be fetched; that one is left out."""
+    try:
+        return store.load(run_ids)
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        logger.warning("one of %d runs cannot be read, trying run by run: %s", len(run_ids), error)
+    loaded: dict[UUID, Loaded] = {}
+    for run_id in run_ids:
+        try:
+            loaded |= store.load([run_id])
+        except (DatabaseError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("run %s cannot be read", run_id)
+    return loaded
