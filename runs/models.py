@@ -106,6 +106,7 @@ class StepRun(models.Model):
     fault = JSONColumn(null=True)  # what fails the run: {seq, code, message}
     breaker = models.CharField(max_length=200, null=True)  # key of the circuit breaker it waits for
     asks = models.BooleanField(null=True)  # true while it waits for a person, else null
+    dead = models.BooleanField(null=True)  # true: a dead letter; false: dismissed; else null
     holder = models.CharField(max_length=36, null=True)  # the execution of an isolated task; `wake_at` is its lease
 
     class Meta:
@@ -119,6 +120,7 @@ class StepRun(models.Model):
                 condition=models.Q(asks__isnull=False),
                 name="step_waiting_approval",
             ),
+            models.Index(fields=["tenant", "run"], condition=models.Q(dead__isnull=False), name="step_dead_letter"),
             models.Index(fields=["holder"], condition=models.Q(holder__isnull=False), name="step_held_apart"),
             models.Index(
                 fields=["tenant", "breaker"], condition=models.Q(breaker__isnull=False), name="step_waiting_breaker"

@@ -68,6 +68,11 @@ class StepRow:
         return True if self.reason is Reason.WAITING_APPROVAL else None
 
     @property
+    def dead(self) -> bool | None:
+        """Whether it has just become a dead letter, which is listed until somebody retries or dismisses it."""
+        return True if self.reason is Reason.POISON else None
+
+    @property
     def value(self) -> JSON:
         """The output, parsed once."""
         if self._value is _UNREAD:

@@ -78,6 +78,7 @@ class Migration(migrations.Migration):
                 ('fault', staterail.core.json_column.JSONColumn(null=True)),
                 ('breaker', models.CharField(max_length=200, null=True)),
                 ('asks', models.BooleanField(null=True)),
+                ('dead', models.BooleanField(null=True)),
                 ('holder', models.CharField(max_length=36, null=True)),
                 ('tenant', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.tenant')),
                 ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='step_runs', to='runs.workflowrun')),
@@ -181,6 +182,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='steprun',
             index=models.Index(condition=models.Q(('breaker__isnull', False)), fields=['tenant', 'breaker'], name='step_waiting_breaker'),
+        ),
+        migrations.AddIndex(
+            model_name='steprun',
+            index=models.Index(condition=models.Q(('dead__isnull', False)), fields=['tenant', 'run'], name='step_dead_letter'),
         ),
         migrations.AddIndex(
             model_name='steprun',

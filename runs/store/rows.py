@@ -1,6 +1,7 @@
 """Rows of the tables <-> rows of a snapshot, the same for every store."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ RUN_COLUMNS = (
 )  # fmt: skip
 STEP_COLUMNS = (
     "state", "reason", "attempt", "generation", "tries", "losses", "wake_at", "queued_at", "started_at",
-    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks", "holder",
+    "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks", "dead", "holder",
 )  # fmt: skip
 
 
@@ -45,6 +46,8 @@ def run_row(known: Mapping[str, Any]) -> RunRow:
     row.output, row.error = known["output"], _parsed(known["error"])
     row.started_at, row.completed_at = known["started_at"], known["completed_at"]
     row.deadline_at, row.stopping = known["deadline_at"], _parsed(known["stopping"])
+    if row.stopping is not None:
+        datetime.fromisoformat(row.stopping["since"])  # else nothing could be decided, not even an end
     row.limited, row.admission = bool(known["limited"]), known["admission"]
     return row
 
@@ -78,32 +81,48 @@ def loaded(
     plan_of: Callable[[UUID], Plan | BrokenDefinition | None],
 ) -> Loaded:
     """A snapshot out of rows; `broken` where the definition or a row cannot be read."""
-    steps, broken = list(steps), None
-    plan = compiled(_parsed(run["definition"])) if run["definition"] is not None else plan_of(run["version_id"])
-    if not isinstance(plan, Plan):
-        broken, plan = (
-            f"The definition cannot be read: {plan or 'it is gone'}",
-            bare_plan([s["step_id"] for s in steps]),
-        )
+    steps = list(steps)
+    plan = _own_plan(run["definition"]) if run["definition"] is not None else plan_of(run["version_id"])
+    broken = None if isinstance(plan, Plan) else f"The definition cannot be read: {plan or 'it is gone'}"
     head = RunHead(
         id=run["id"], tenant_id=run["tenant_id"], workflow_id=run["workflow_id"], version_id=run["version_id"],
         version=run["version"], input=run["input"], metadata=run["metadata"], trace_id=run["trace_id"],
         corr_id=run["corr_id"], trigger=run["trigger"],
     )  # fmt: skip
-    rows: dict[int, StepRow] = {}
+    if isinstance(plan, Plan):
+        try:
+            rows = {plan.index[known["step_id"]]: step_row(plan, known) for known in steps}
+            return Loaded(Snapshot(head, plan, run_row(run), rows), run["lease_owner"])
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            broken = f"A row of this run cannot be read: {type(error).__name__}: {error}"
+    bare = bare_plan([known["step_id"] for known in steps])
+    rows = {i: _readable_step(bare, known) for i, known in enumerate(steps)}
+    return Loaded(Snapshot(head, bare, _readable(run), rows), run["lease_owner"], broken)
+
+
+def _own_plan(text: str) -> Plan | BrokenDefinition:
+    """The plan of a test run, which has its own copy of the draft."""
     try:
-        row = run_row(run)
-        for known in steps:
-            rows[plan.index[known["step_id"]]] = step_row(plan, known)
-    except (KeyError, ValueError, TypeError) as error:
-        broken = broken or f"A row of this run cannot be read: {type(error).__name__}: {error}"
-        row, rows, plan = _readable(run), {}, bare_plan([])
-    return Loaded(Snapshot(head, plan, row, rows), run["lease_owner"], broken)
+        return compiled(_parsed(text))
+    except ValueError as error:
+        return BrokenDefinition(str(error))
 
 
 def _readable(run: Mapping[str, Any]) -> RunRow:
-    """What is needed to end a run of which a row cannot be read."""
+    """What is needed to end a run that cannot be read as it stands."""
     row = RunRow(run["updated_at"])
     row.state = RunState(run["state"]) if run["state"] in set(RunState) else RunState.RUNNING
     row.generation, row.seq, row.revision = run["generation"], run["seq"], run["revision"]
+    row.limited, row.admission = bool(run["limited"]), run["admission"]
     return row
+
+
+def _readable_step(plan: Plan, known: Mapping[str, Any]) -> StepRow:
+    """The same of a step: as it is, but for its transitions; what cannot be read counts as executing."""
+    try:
+        return step_row(plan, {**known, "taken": None if known["taken"] is None else "[]", "fault": None})
+    except (KeyError, ValueError, TypeError, AttributeError):
+        row = StepRow()
+        row.state, row.reason = StepState.RUNNING, Reason.EXECUTING
+        row.attempt, row.generation = known["attempt"], known["generation"]
+        return row

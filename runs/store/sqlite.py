@@ -292,7 +292,7 @@ def _step_rows(write: Write, times: dict[datetime | None, str | None], into: lis
                 row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
                 _cached(row.wake_at, times), _cached(row.queued_at, times), _cached(row.started_at, times),
                 _cached(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,
-                text_of(row.fault), row.breaker, row.asks, row.holder,
+                text_of(row.fault), row.breaker, row.asks, row.dead, row.holder,
             )
         )  # fmt: skip
 

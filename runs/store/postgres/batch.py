@@ -104,7 +104,7 @@ def _step_rows(write: Write, times: dict[datetime | None, str | None], into: lis
                 row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
                 _time(row.wake_at, times), _time(row.queued_at, times), _time(row.started_at, times),
                 _time(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,
-                text_of(row.fault), row.breaker, row.asks, row.holder,
+                text_of(row.fault), row.breaker, row.asks, row.dead, row.holder,
             )
         )  # fmt: skip
 
