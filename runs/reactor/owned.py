@@ -171,7 +171,7 @@ class Timers:
                 yield run, step
 
     def _throw_out(self, owned: Mapping[UUID, Owned]) -> None:
-        """What nobody waits for: a step that ended in time left its deadline, a run that was let go all of its times."""
+        """What nobody waits for: a step that ended in time left its deadline, a run that was let go all its times."""
         known: dict[tuple[datetime, UUID, int | None], Entry] = {}
         for entry in self._heap:
             at, _, run_id, step = entry

@@ -101,8 +101,8 @@ class Script:
                 self.answers.append(str(refused))
         return self.world.store.persist(writes)
 
-    def _claim(self, owner: int, room: int) -> list[UUID]:
-        return self.world.store.claim(owner_id(owner), room)
+    def _claim(self, owner: int, room: int) -> set[UUID]:
+        return set(self.world.store.claim(owner_id(owner), room))  # which, not in what order
 
     def _renew(self, owner: int) -> dict[UUID, int]:
         return self.world.store.renew(owner_id(owner))
