@@ -64,8 +64,9 @@ class Doorbell:
                 app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
             while self._sends:
                 name, kwargs, limit = self._sends[0]
-                killed_after = {"time_limit": math.ceil(limit)}
-                app.send_task(name, kwargs=kwargs, queue="tasks", connection=connection, retry=False, **killed_after)
+                app.send_task(
+                    name, kwargs=kwargs, queue="tasks", connection=connection, retry=False, time_limit=math.ceil(limit)
+                )
                 self._sends.popleft()
             channel: Any = connection.default_channel
             queue = channel.queue_declare("runs", passive=True)
