@@ -13,6 +13,7 @@ from staterail.core.errors import Conflict, PayloadTooLarge, Problem, Validation
 from staterail.core.ids import uuid7
 from staterail.core.permissions import require
 from staterail.core.strict_json import dumps, loads
+from workflows.definition.shape import text
 from workflows.definition.validation import DRAFT_REFUSALS, validate
 from workflows.models import Workflow, WorkflowVersion
 from workflows.selectors import SLUG
@@ -21,20 +22,21 @@ from workflows.versions import definition_hash
 
 JSON = Any
 UNSET: Any = object()
+_NAME = text(200)
 
 
 def problems_of(definition: JSON) -> list[Problem]:
     """What validation says of a definition, errors first. Raises ValidationFailed for what is no JSON."""
     try:
-        text = dumps(definition)
-    except (TypeError, ValueError) as error:
+        document = dumps(definition)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValidationFailed(f"The definition is no JSON: {error}") from None
-    return [dict(problem) for problem in _problems(text, tuple(sorted(registered())))]
+    return [dict(problem) for problem in _problems(document, tuple(sorted(registered())))]
 
 
 @lru_cache(maxsize=64)
-def _problems(text: str, tasks: tuple[str, ...]) -> tuple[dict[str, JSON], ...]:
-    return tuple(validate(loads(text, max_depth=None), tasks=tasks))
+def _problems(document: str, tasks: tuple[str, ...]) -> tuple[dict[str, JSON], ...]:
+    return tuple(validate(loads(document, max_depth=None), tasks=tasks))
 
 
 def create_workflow(
@@ -44,9 +46,12 @@ def create_workflow(
 
     Raises:
         Conflict: the slug is taken.
-        ValidationFailed: a bad slug, or a definition that not even a draft may be.
+        ValidationFailed: a bad name or slug, or a definition that not even a draft may be.
     """
     require(actor, "workflows.add_workflow")
+    wrong = _NAME.check(name)
+    if wrong is not None:
+        raise ValidationFailed(problems=[_problem("/name", f"`name`: {wrong}")])
     chosen = slug if slug is not None else _free_slug(actor, name)
     if SLUG.fullmatch(chosen) is None or _looks_like_id(chosen):
         message = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
@@ -59,7 +64,7 @@ def create_workflow(
                 id=uuid7(), tenant_id=actor.tenant_id, name=name, slug=chosen, description=description
             )
             if definition is not UNSET:
-                _new_draft(workflow, definition, 1)
+                _new_draft(workflow, definition, 1, 1)
     except IntegrityError:
         raise Conflict(f"There is a workflow called {chosen} already.") from None
     return workflow
@@ -79,7 +84,9 @@ def save_draft(
         newest = workflow.versions.order_by("-version").first()
         _check_revision(newest, base_revision)
         if newest is None or newest.published_at is not None:
-            draft = _new_draft(workflow, definition, newest.version + 1 if newest is not None else 1)
+            # its revisions go on: who edited the version before, and knows nothing of this draft, is told
+            number, revision = (newest.version + 1, newest.revision + 1) if newest is not None else (1, 1)
+            draft = _new_draft(workflow, definition, number, revision)
         else:
             draft = newest
             draft.definition, draft.definition_hash = definition, definition_hash(definition)
@@ -100,10 +107,9 @@ def publish(
         Conflict: there is no draft, it has changed since `base_revision`, or the workflow is archived.
     """
     require(actor, "workflows.publish_workflow", workflow)
-    if workflow.archived_at is not None:
-        raise Conflict("The workflow is archived: restore it before you publish.")
     with transaction.atomic():
-        _lock(workflow)
+        if _lock(workflow).archived_at is not None:
+            raise Conflict("The workflow is archived: restore it before you publish.")
         draft = workflow.versions.filter(published_at=None).first()
         if version is not None and (draft is None or draft.version != version):
             known = workflow.versions.filter(version=version).exists()
@@ -126,10 +132,12 @@ def publish(
 def archive(*, actor: Actor, workflow: Workflow, archived: bool = True) -> Workflow:
     """Hide a workflow and refuse new runs of it, or take it back. What runs goes on."""
     require(actor, "workflows.archive_workflow", workflow)
-    if archived != (workflow.archived_at is not None):
-        workflow.archived_at = datetime.now(UTC) if archived else None
-        workflow.save(update_fields=["archived_at", "updated_at"])
-    return workflow
+    with transaction.atomic():
+        locked = _lock(workflow)
+        if archived != (locked.archived_at is not None):
+            locked.archived_at = datetime.now(UTC) if archived else None
+            locked.save(update_fields=["archived_at", "updated_at"])
+    return locked
 
 
 def deploy(
@@ -153,7 +161,7 @@ def deploy(
 def _check_draft(definition: JSON) -> None:
     problems = problems_of(definition)
     codes = {problem["code"] for problem in problems if problem["severity"] == "error"}
-    if "too_large" in codes:
+    if any(problem["code"] == "too_large" and problem["path"] == "" for problem in problems):  # in bytes
         raise PayloadTooLarge(problems[0]["message"])
     if codes & DRAFT_REFUSALS or (not isinstance(definition, dict)):
         raise ValidationFailed("Not even a draft may look like this.", problems=problems)
@@ -167,20 +175,21 @@ def _check_revision(version: WorkflowVersion | None, base_revision: int | None) 
         )
 
 
-def _new_draft(workflow: Workflow, definition: JSON, number: int) -> WorkflowVersion:
+def _new_draft(workflow: Workflow, definition: JSON, number: int, revision: int) -> WorkflowVersion:
     return WorkflowVersion.objects.create(
-        id=uuid7(), tenant_id=workflow.tenant_id, workflow=workflow, version=number, definition=definition,
-        definition_hash=definition_hash(definition),
+        id=uuid7(), tenant_id=workflow.tenant_id, workflow=workflow, version=number, revision=revision,
+        definition=definition, definition_hash=definition_hash(definition),
     )  # fmt: skip
 
 
-def _lock(workflow: Workflow) -> None:
-    """Versions of a workflow are numbered and published one after the other."""
-    Workflow.objects.select_for_update().only("id").get(id=workflow.id)
+def _lock(workflow: Workflow) -> Workflow:
+    """The workflow as it is now. Its versions are numbered and published one after the other."""
+    return Workflow.objects.select_for_update().get(id=workflow.id)
 
 
 def _free_slug(actor: Actor, name: str) -> str:
     base = (slugify(name)[:50].strip("-_").replace("_", "-")) or "workflow"
+    base = f"workflow-{base}" if _looks_like_id(base) else base
     taken = set(
         Workflow.objects.filter(tenant_id=actor.tenant_id, slug__startswith=base).values_list("slug", flat=True)
     )

@@ -15,21 +15,30 @@ def definition_of(instance: JSON, *, scale: float = 1.0) -> dict[str, JSON]:
     try:
         workflow = instance["workflow"]
         tasks = workflow["specification"]["tasks"]
-        seconds = {task["id"]: float(task["runtimeInSeconds"]) for task in workflow["execution"]["tasks"]}
+        seconds = {task["id"]: _seconds(task) for task in workflow["execution"]["tasks"]}
         names = {task["id"]: f"t{n}" for n, task in enumerate(tasks)}
+        if len(names) < len(tasks):
+            raise WfFormatError("two of its tasks have one id")
         steps = [_step(task, names, seconds, scale) for task in tasks]
         edges = {(task["id"], child) for task in tasks for child in task.get("children", ())}
         edges |= {(parent, task["id"]) for task in tasks for parent in task.get("parents", ())}
-        order = list(names)
-        transitions = [
-            {"from": names[source], "to": names[target]}
-            for source, target in sorted(edges, key=lambda edge: (order.index(edge[0]), order.index(edge[1])))
-        ]
+        place = {id: n for n, id in enumerate(names)}
+        in_order = sorted(edges, key=lambda edge: (place[edge[0]], place[edge[1]]))
+        transitions = [{"from": names[source], "to": names[target]} for source, target in in_order]
+    except WfFormatError:
+        raise
     except KeyError as error:
         raise WfFormatError(f"this is no WfFormat instance: {error} is missing or unknown") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise WfFormatError(f"this is no WfFormat instance: {error}") from None
     return {"schema": "staterail.workflow/v1", "steps": steps, "transitions": transitions}
+
+
+def _seconds(task: Mapping[str, JSON]) -> float:
+    seconds = float(task["runtimeInSeconds"])
+    if not 0 <= seconds < float("inf"):
+        raise WfFormatError(f"task {str(task['id'])[:100]} has a runtime of {seconds} s")
+    return seconds
 
 
 def _step(task: Mapping[str, JSON], names: Mapping[str, str], seconds: Mapping[str, float], scale: float) -> JSON:

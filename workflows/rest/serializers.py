@@ -91,15 +91,14 @@ class VersionAnswer(serializers.ModelSerializer[WorkflowVersion]):
             steps = load(version.definition).steps
         except BrokenDefinition:  # a draft may be incomplete
             return []
-        raw = {step.get("id"): step for step in version.definition["steps"]}
         return [
             {
                 "id": step.id, "kind": step.kind, "name": step.name, "config": step.config, "join": step.join,
-                "retry": raw[step.id].get("retry"), "circuit_breaker": raw[step.id].get("circuit_breaker"),
+                "retry": written.get("retry"), "circuit_breaker": written.get("circuit_breaker"),
                 "timeout_seconds": step.timeout.total_seconds() if step.timeout is not None else None,
                 "position": step.position,
             }
-            for step in steps
+            for step, written in zip(steps, version.definition["steps"], strict=True)
         ]  # fmt: skip
 
     def get_transitions(self, version: WorkflowVersion) -> list[dict[str, JSON]]:

@@ -9,8 +9,8 @@ from django.db import transaction
 
 from staterail.accounts.services import tenant_by_name_or_new
 from staterail.core.actor import Actor, Role
-from staterail.core.errors import StateRailError, ValidationFailed
-from workflows.files import BadFile, read_definition
+from staterail.core.errors import StateRailError
+from workflows.files import BadFile, lines_of, read_definition, slug_of
 from workflows.selectors import SLUG
 from workflows.services import deploy
 
@@ -32,26 +32,31 @@ class Command(BaseCommand):
     ) -> None:
         if len(files) > 1 and (name or slug):
             raise CommandError("--name and --slug go with a single file.")
-        actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "deploy")
+        slugs = [slug or slug_of(path) for path in files]
+        for n, (path, its_slug) in enumerate(zip(files, slugs, strict=True)):
+            if not SLUG.fullmatch(its_slug):
+                raise CommandError(f"{path}: {its_slug!r} is no slug; give one with --slug.")
+            if its_slug in slugs[:n]:
+                raise CommandError(f"{path}: {files[slugs.index(its_slug)]} is called {its_slug} too.")
         told = []
-        try:
-            with transaction.atomic():
-                for path in files:
-                    its_slug = slug or path.stem.lower().replace("_", "-").replace(".", "-")
-                    if not SLUG.fullmatch(its_slug):
-                        raise CommandError(f"{path}: {its_slug!r} is no slug; give one with --slug.")
-                    told.append(self._deploy(actor, path, its_slug, name or its_slug.replace("-", " ").capitalize()))
-        except BadFile as error:
-            raise CommandError(str(error)) from None
+        with transaction.atomic():
+            actor = self._actor(tenant)
+            for path, its_slug in zip(files, slugs, strict=True):
+                told.append(self._deploy(actor, path, its_slug, name or its_slug.replace("-", " ").capitalize()))
         for line in told:
             self.stdout.write(line)
+
+    def _actor(self, tenant: str) -> Actor:
+        try:
+            return Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "deploy")
+        except StateRailError as error:
+            raise CommandError(error.message) from None
 
     def _deploy(self, actor: Actor, path: Path, slug: str, name: str) -> str:
         try:
             version, changed = deploy(actor=actor, slug=slug, name=name, definition=read_definition(path))
-        except ValidationFailed as error:
-            lines = [f"  {p['severity']} {p['code']} at {p['path'] or '/'}: {p['message']}" for p in error.problems]
-            raise CommandError("\n".join([f"{path}: {error.message}", *lines])) from None
+        except BadFile as error:
+            raise CommandError(str(error)) from None
         except StateRailError as error:
-            raise CommandError(f"{path}: {error.message}") from None
+            raise CommandError("\n".join([f"{path}: {error.message}", *lines_of(error.problems)])) from None
         return f"{slug}: version {version.version} {'published' if changed else 'is unchanged'}"

@@ -1,16 +1,16 @@
 """manage.py import wfformat FILE: a recorded scientific workflow becomes one of ours."""
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.text import slugify
+from django.db import transaction
 
 from staterail.accounts.services import tenant_by_name_or_new
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError
+from workflows.files import BadFile, lines_of, read_json, slug_of
 from workflows.services import deploy
 from workflows.wfformat import WfFormatError, critical_path_seconds, definition_of
 
@@ -31,16 +31,20 @@ class Command(BaseCommand):
         if not 0 <= scale <= 1000:
             raise CommandError("--scale is between 0 and 1000.")
         try:
-            definition = definition_of(json.loads(file.read_text(encoding="utf-8")), scale=scale)
-        except (OSError, ValueError, WfFormatError) as error:
+            definition = definition_of(read_json(file), scale=scale)
+        except BadFile as error:
+            raise CommandError(str(error)) from None
+        except WfFormatError as error:
             raise CommandError(f"{file}: {error}") from None
-        chosen = slug or slugify(file.stem)[:63].strip("-")
-        actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "import")
+        chosen = slug or slug_of(file)
         try:
-            version, _ = deploy(actor=actor, slug=chosen, name=file.stem[:200], definition=definition)
+            with transaction.atomic():
+                actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "import")
+                version, changed = deploy(actor=actor, slug=chosen, name=file.stem[:200], definition=definition)
         except StateRailError as error:
-            raise CommandError(f"{file}: {error.message}") from None
+            raise CommandError("\n".join([f"{file}: {error.message}", *lines_of(error.problems)])) from None
+        done = "published" if changed else "is unchanged"
         counts = f"{len(definition['steps'])} steps, {len(definition['transitions'])} transitions"
         path = critical_path_seconds(definition)
-        self.stdout.write(f"{chosen}: version {version.version} published ({counts}, critical path {path:.1f} s)")
+        self.stdout.write(f"{chosen}: version {version.version} {done} ({counts}, critical path {path:.1f} s)")
         self.stdout.write(f"Run it: manage.py run {chosen} --follow")
