@@ -61,9 +61,10 @@ def outcome_of(job: Job, execute: Callable[[Call], JSON]) -> Succeeded | Failed 
         return failed(job, "expression_error", f"config: {error}", retryable=False)
     try:
         text = dumps(output)
-    except (TypeError, ValueError, RecursionError) as error:
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair too: no database stores it
         return failed(job, "bad_output", f"The output is no JSON: {error}", retryable=False)
-    if len(text) > OUTPUT_LIMIT_BYTES // 4 and len(text.encode("utf-8", "surrogatepass")) > OUTPUT_LIMIT_BYTES:
+    if size > OUTPUT_LIMIT_BYTES:
         return failed(job, "output_too_large", "The output is larger than 1 MiB.", retryable=False)
     return Succeeded(job.step, call.attempt, redact_json_text(text, call.secrets))
 
@@ -79,7 +80,7 @@ def failed(
     if details:
         error["details"] = details
     try:
-        error = json.loads(redact_json_text(dumps(error), secrets))
+        error = json.loads(redact_json_text(dumps(error), secrets).encode())
     except (TypeError, ValueError, RecursionError):
         error.pop("details", None)
     # jitter spreads retries; it is no secret
