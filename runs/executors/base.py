@@ -5,12 +5,12 @@ StepFailure. It runs on a thread of the pool (or alone in a child process) and w
 `call.cancelled`. Whatever else it raises is a bug of ours or of a task, and told as such.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from runs.executors.cancellation import Cancellation
 from runs.executors.logs import LogBuffer, escaped
 
 JSON = Any
@@ -55,7 +55,7 @@ class Call:
     depth: int = 0  # how many runs of StateRail stand above this one, each started by an HttpCall of the one before
     alone: bool = False  # in a child process of its own
     log: LogBuffer = field(default_factory=LogBuffer)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: Cancellation = field(default_factory=Cancellation)
 
 
 Executor = Callable[[Call], JSON]

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from runs.executors.base import Call, StepFailure
+from runs.executors.cancellation import Cancellation
 from staterail.core.redaction import redact_text
 from workflows.task_registry import TaskError, registered
 
@@ -51,7 +51,7 @@ class TaskContext:
     corr_id: str
     metadata: dict[str, JSON]
     logger: TaskLogger
-    _cancelled: threading.Event
+    _cancelled: Cancellation
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: long work looks now and then."""

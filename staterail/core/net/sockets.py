@@ -9,11 +9,10 @@ import errno
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpcore
 
@@ -27,10 +26,14 @@ class Cancelled(Exception):
     """The watch's event was set while a request was under way."""
 
 
+class Settable(Protocol):
+    def is_set(self) -> bool: ...
+
+
 class Watch:
     """What ends the requests of this thread: a total time in seconds, and an event."""
 
-    def __init__(self, seconds: float | None, cancelled: threading.Event | None = None) -> None:
+    def __init__(self, seconds: float | None, cancelled: Settable | None = None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
         self._cancelled = cancelled
 
