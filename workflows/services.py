@@ -52,22 +52,25 @@ def create_workflow(
     wrong = _NAME.check(name)
     if wrong is not None:
         raise ValidationFailed(problems=[_problem("/name", f"`name`: {wrong}")])
-    chosen = slug if slug is not None else _free_slug(actor, name)
-    if SLUG.fullmatch(chosen) is None or _looks_like_id(chosen):
+    if slug is not None and (SLUG.fullmatch(slug) is None or _looks_like_id(slug)):
         message = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
         raise ValidationFailed(problems=[_problem("/slug", message)])
     if definition is not UNSET:
         _check_draft(definition)
-    try:
-        with transaction.atomic():
-            workflow = Workflow.objects.create(
-                id=uuid7(), tenant_id=actor.tenant_id, name=name, slug=chosen, description=description
-            )
-            if definition is not UNSET:
-                _new_draft(workflow, definition, 1, 1)
-    except IntegrityError:
-        raise Conflict(f"There is a workflow called {chosen} already.") from None
-    return workflow
+    for _ in range(10):  # a free slug may be taken by somebody else meanwhile
+        chosen = slug if slug is not None else _free_slug(actor, name)
+        try:
+            with transaction.atomic():
+                workflow = Workflow.objects.create(
+                    id=uuid7(), tenant_id=actor.tenant_id, name=name, slug=chosen, description=description
+                )
+                if definition is not UNSET:
+                    _new_draft(workflow, definition, 1, 1)
+                return workflow
+        except IntegrityError:
+            if slug is not None:
+                break
+    raise Conflict(f"There is a workflow called {chosen} already.")
 
 
 def save_draft(
