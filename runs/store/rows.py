@@ -65,6 +65,8 @@ def step_row(plan: Plan, known: Mapping[str, Any]) -> StepRow:
     row.input = known["input"] if row.override else None
     row.set_output(known["output"])
     row.error, row.fault, row.breaker = _parsed(known["error"]), _parsed(known["fault"]), known["breaker"]
+    if row.fault is not None and not {"seq", "generation", "code", "message"} <= set(row.fault):
+        raise ValueError(f"a fault without its parts: {str(row.fault)[:100]}")
     row.holder = known["holder"]
     taken = _parsed(known["taken"])
     row.taken = None if taken is None else tuple(plan.edge_index[id] for id in taken)
