@@ -190,6 +190,7 @@ class Worker(models.Model):
     queue = models.CharField(max_length=16)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
+    figures = JSONColumn(default=dict)  # what it has done since its start, for /metrics
 
     def __str__(self) -> str:
         return self.name

@@ -11,17 +11,22 @@ FRESH = timedelta(seconds=15)  # since its last word: alive
 STALE = timedelta(minutes=5)  # longer silent: gone
 
 
-def beat(id: UUID, name: str, queue: str) -> None:
-    """This worker is alive: it has claimed, or found nothing to claim."""
-    now = store.current().now()
-    if not Worker.objects.filter(id=id).update(seen_at=now):
-        Worker.objects.create(id=id, name=name[:100], queue=queue, started_at=now, seen_at=now)
+def beat(id: UUID, name: str, queue: str, figures: dict[str, int] | None = None) -> None:
+    """This worker is alive: it has claimed, or found nothing to claim. `figures` are what /metrics shows of it."""
+    now, told = store.current().now(), figures or {}
+    if not Worker.objects.filter(id=id).update(seen_at=now, figures=told):
+        Worker.objects.create(id=id, name=name[:100], queue=queue, started_at=now, seen_at=now, figures=told)
         Worker.objects.filter(seen_at__lt=now - timedelta(days=1)).delete()
 
 
 def leave(id: UUID) -> None:
     """An orderly end."""
     Worker.objects.filter(id=id).delete()
+
+
+def alive() -> list[Worker]:
+    """Those that have given word lately."""
+    return list(Worker.objects.filter(seen_at__gte=store.current().now() - FRESH).order_by("name"))
 
 
 def status(queue: str = "runs") -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from staterail import api_pages, demo, health, home
+from staterail import api_pages, demo, health, home, metrics
 
 api: list[URLPattern | URLResolver] = [
     path("", include("workflows.rest.urls")),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("demo/quote", demo.quote, name="demo-quote"),
 ]
 handler400 = "staterail.core.rest.bad_request"

@@ -129,6 +129,7 @@ class Migration(migrations.Migration):
                 ('queue', models.CharField(max_length=16)),
                 ('started_at', models.DateTimeField()),
                 ('seen_at', models.DateTimeField()),
+                ('figures', staterail.core.json_column.JSONColumn(default=dict)),
             ],
         ),
         migrations.CreateModel(

@@ -106,6 +106,14 @@ class Reactor(threading.Thread):
         self.stopping.set()
         self.inbox.put(Ring())
 
+    def figures(self) -> dict[str, int]:
+        """What it holds now, and what it has done since its start."""
+        return {
+            "owned_runs": len(self.runs.owned), "ready_runs": len(self.runs.ready),
+            "executing_steps": self.pool.in_flight, "threads": self.pool.size, "lost_threads_total": self.pool.given_up, "decisions_total": self.decided,
+            "persisted_total": self.persisted, "batches_total": self.batches,
+        }  # fmt: skip
+
     # The loop
 
     def run(self) -> None:
@@ -182,7 +190,7 @@ class Reactor(threading.Thread):
         if self.pool.given_up >= MAX_GIVEN_UP:
             logger.error("%d threads are stuck: this worker stops", self.pool.given_up)
             self.stop()
-        workers.beat(self.owner, self.worker, "runs")
+        workers.beat(self.owner, self.worker, "runs", self.figures())
         self.runs.renew()
         for run in self.runs.owned.values():
             self.sending.follow(run)

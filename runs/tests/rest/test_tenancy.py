@@ -13,7 +13,7 @@ from staterail.tests.routes import addresses, operations
 
 pytestmark = pytest.mark.django_db
 MISSING = problem(404, "NOT_FOUND")
-OPEN = {"login", "login-once", "logout", "healthz", "readyz", "demo-quote"}
+OPEN = {"login", "login-once", "logout", "healthz", "readyz", "metrics", "demo-quote"}
 """What answers to anybody, by name: nothing of these shows data. Logging out needs no login."""
 BODIES = {
     "/workflows/*/draft": {"definition": flow("a")}, "/workflows/*/runs/batch": {"runs": [{}]},
