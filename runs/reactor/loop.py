@@ -110,7 +110,8 @@ class Reactor(threading.Thread):
         """What it holds now, and what it has done since its start."""
         return {
             "owned_runs": len(self.runs.owned), "ready_runs": len(self.runs.ready),
-            "executing_steps": self.pool.in_flight, "threads": self.pool.size, "lost_threads_total": self.pool.given_up, "decisions_total": self.decided,
+            "executing_steps": self.pool.in_flight, "threads": self.pool.size,
+            "lost_threads_total": self.pool.given_up, "decisions_total": self.decided,
             "persisted_total": self.persisted, "batches_total": self.batches,
         }  # fmt: skip
 
