@@ -71,9 +71,9 @@ def test_a_workflow_needs_a_name_only(api):
         ({"name": "x", "slug": "No"}, [("bad_value", "/slug")]),
         ({"name": "x", "slug": None}, [("bad_value", "/slug")]),
         ({"name": "x", "slug": "a\n"}, [("bad_value", "/slug")]),
-        ({"name": "x", "slug": str(uuid4())}, [("bad_value", "/slug")]),
+        ({"name": "x", "slug": pytest.param(str(uuid4()), id="unknown")}, [("bad_value", "/slug")]),
         ({"name": "x", "description": "x" * 10_001}, [("bad_value", "/description")]),
-        ({"name": "x", "tenant_id": str(uuid4())}, [("unknown_key", "/tenant_id")]),
+        ({"name": "x", "tenant_id": pytest.param(str(uuid4()), id="unknown")}, [("unknown_key", "/tenant_id")]),
         ({"name": "x", "created_at": "2026-01-01"}, [("unknown_key", "/created_at")]),
         ({"name": "x", "definition": []}, [("not_an_object", "")]),
         ({"name": "x", "definition": None}, [("not_an_object", "")]),
@@ -100,7 +100,10 @@ def test_a_workflow_is_read_by_id_and_by_slug(api):
     assert (status, workflow["id"], workflow["draft"], workflow["latest_version"]) == (200, made["id"], 2, 1)
 
 
-@pytest.mark.parametrize("name", ["ghost", str(uuid4()), "x" * 10_000, "%00", "a%0A", "Ship", "..%2F", "%E2%80%AE"])
+@pytest.mark.parametrize(
+    "name",
+    ["ghost", pytest.param(str(uuid4()), id="unknown"), "x" * 10_000, "%00", "a%0A", "Ship", "..%2F", "%E2%80%AE"],
+)
 def test_what_is_no_workflow_of_ours_is_not_found(api, name):
     foreign = VersionFactory(published=True).workflow
     for what in (name, foreign.slug, str(foreign.id)):
