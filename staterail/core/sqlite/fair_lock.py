@@ -20,7 +20,18 @@ class FairLock:
             gate = threading.Lock()
             gate.acquire()
             self._waiters.append(gate)
-        gate.acquire()  # opened by the holder before us, who leaves the lock held
+        try:
+            gate.acquire()  # opened by the holder before us, who leaves the lock held
+        except BaseException:  # a signal's handler raised: nobody must wait for us
+            self._give_up(gate)
+            raise
+
+    def _give_up(self, gate: threading.Lock) -> None:
+        with self._mutex:
+            if gate in self._waiters:
+                self._waiters.remove(gate)
+                return
+        self.release()  # it was handed to us meanwhile
 
     def release(self) -> None:
         with self._mutex:
