@@ -70,6 +70,7 @@ def test_keywords_that_are_done_our_way(schema, value, expected):
     assert _broken(schema, value) == expected
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as it is outside of tests: the library would only warn
 def test_a_reference_is_not_fetched_even_where_it_could_be(tmp_path):
     (tmp_path / "any.json").write_text("{}")
     assert _broken({"$ref": (tmp_path / "any.json").as_uri()}, 1) == [("bad_value", "/input")]
