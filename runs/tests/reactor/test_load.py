@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 DELAY = {"kind": "Delay", "config": {"for": "1h"}}
 
 
-def test_five_thousand_timers_that_are_due_at_once_all_fire_soon(bench):
-    actor = an_actor()
+def test_five_thousand_timers_that_are_due_at_once_all_fire_soon(committed, benches):
+    bench, actor = benches(threads=32), an_actor()
     version = published(definition({"wait": DELAY}), actor)
     start_runs(actor=actor, workflow=version.workflow, requests=[RunRequest()] * 5000)
     open_runs = WorkflowRun.objects.exclude(state="completed")
