@@ -5,6 +5,7 @@ UV_VERSION = 0.13.9
 PY = .venv/bin/python
 STAMPS = .venv/.stamps
 XDIST ?= auto
+EMBEDDED_ONLY = --ignore staterail/tests/journeys --ignore staterail/tests/chaos
 RANDOM_HEX = $(PY) -c "import secrets; print(secrets.token_hex(32))"
 # Settings of a server that is never started: for `check --deploy` only.
 AS_SERVER = DATABASE_URL=postgres://check@localhost/check REDIS_URL=redis://localhost STATERAIL_HOSTS=staterail.example \
@@ -31,8 +32,10 @@ $(STAMPS)/python: requirements.lock
 up: setup  ## start StateRail here, embedded; prints the address and how to log in
 	@exec $(PY) manage.py up $(ARGS)
 
-test: setup  ## run all tests
-	$(PY) -m pytest -n $(XDIST) -m "not chaos" $(ARGS)
+test: setup  ## run all tests: on SQLite, then on PostgreSQL and Redis, then with real processes of each
+	$(PY) -m pytest -n $(XDIST) -m "not chaos and not servers" $(ARGS)
+	STATERAIL_TEST_SERVERS=1 $(PY) -m pytest -n $(XDIST) -m "not chaos and not servers" $(EMBEDDED_ONLY) $(ARGS)
+	$(PY) -m pytest -n 0 -m "servers and not chaos" $(ARGS)
 
 check: setup  ## ruff, types, import order, migrations in step with the models, deployment settings
 	.venv/bin/ruff check .
@@ -45,7 +48,7 @@ check: setup  ## ruff, types, import order, migrations in step with the models, 
 bench: setup  ## measure this machine: throughput, latency, memory
 	$(PY) manage.py bench $(ARGS)
 
-chaos: setup  ## the long tier: kill -9, again and again
+chaos: setup  ## the long tier: kill -9, again and again; thousands of seeds
 	$(PY) -m pytest -n 0 -m chaos --timeout 1800 $(ARGS)
 
 lock:  ## resolve pyproject.toml anew into requirements.lock (no registry's host is named in it)
