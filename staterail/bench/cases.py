@@ -17,6 +17,7 @@ from runs.reactor.loop import Reactor
 from runs.services import RunRequest, start_run, start_runs
 from staterail.accounts.services import tenant_by_name_or_new
 from staterail.bench.figures import quantile, sequence
+from staterail.bench.web import start_under_load
 from staterail.core.actor import Actor, Role
 from workflows.models import Workflow
 from workflows.selectors import workflow_of
@@ -33,9 +34,12 @@ def throughput(runs: int, steps: int) -> Figures:
         start_runs(actor=actor, workflow=workflow, requests=[RunRequest()] * min(1000, runs - start))
     began, cpu = time.perf_counter(), time.process_time()
     with _reactor() as reactor:
-        _wait_for(lambda: not WorkflowRun.objects.exclude(state="completed").exists())
+        _wait_for(lambda: not WorkflowRun.objects.filter(wake_at__isnull=False).exists(), pause=0.1)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         batches = reactor.batches
+    ended = WorkflowRun.objects.filter(state="completed").count()
+    if ended != runs:
+        raise AssertionError(f"{runs - ended} runs did not complete")
     done = runs * steps
     return {
         "steps_per_second": done / seconds, "cpu_us_per_step": cpu / done * 1e6, "seconds": seconds,
@@ -102,6 +106,7 @@ def fan_out(steps: int, output_bytes: int) -> Figures:
 
 CASES: dict[str, Callable[..., Figures]] = {
     "throughput": throughput, "latency": latency, "celery": celery, "fan_out": fan_out,
+    "web": start_under_load,
 }  # fmt: skip
 
 

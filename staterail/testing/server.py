@@ -68,6 +68,12 @@ class Api:
         assert status < 300, f"{method} {path}: {status} {answer}"
         return answer
 
+    def text(self, path: str) -> str:
+        """What is no JSON."""
+        answer = self._client.get(path)
+        assert answer.status_code == 200, f"{path}: {answer.status_code}"
+        return answer.text
+
     def publish(self, definition: JSON, slug: str = "") -> str:
         """Make a workflow with one published version; its id."""
         name = slug or f"test-{uuid4().hex[:12]}"
