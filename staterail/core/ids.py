@@ -14,10 +14,14 @@ _RAND_B_MASK = (1 << 62) - 1
 
 
 def uuid7() -> UUID:
-    """A new id: 48 bits of Unix milliseconds, then 74 random bits."""
-    random = int.from_bytes(os.urandom(10), "big")
-    millis = time.time_ns() // 1_000_000
-    return UUID(int=(millis << 80) | _VERSION_AND_VARIANT | (random & _RAND_A_MASK) | (random & _RAND_B_MASK))
+    """A new id: 48 bits of Unix milliseconds, 12 bits of their fraction (a quarter of a µs), then 62 random bits.
+
+    So one process's ids order as they were made: "newest first" and "oldest waits no longer" hold in a batch too.
+    """
+    millis, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8), "big") & _RAND_B_MASK
+    return UUID(int=(millis << 80) | _VERSION_AND_VARIANT | (fraction << 64) | random)
 
 
 def derived_uuid7(parent: UUID, name: str) -> UUID:

@@ -16,6 +16,12 @@ def test_ids_are_of_version_7_and_in_order_of_time(monkeypatch):
     assert made[0].int >> 80 == 1_700_000_000_000
 
 
+def test_ids_made_one_after_the_other_are_in_order():
+    made = [uuid7() for _ in range(2_000)]
+
+    assert made == sorted(made)
+
+
 def test_ids_of_one_millisecond_differ():
     assert len({uuid7() for _ in range(10_000)}) == 10_000
 
