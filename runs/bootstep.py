@@ -1,11 +1,14 @@
 """How a Celery worker gets its reactor: a step of the worker's start, for the pool `threads` only."""
 
 import logging
+import os
+import threading
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import bootsteps
+from celery.worker import state
 from django.conf import settings
 
 from runs import doorbell, store
@@ -39,13 +42,18 @@ def own_hosts() -> list[str]:
 
 
 class ReactorStep(bootsteps.StartStopStep):
-    """Starts one reactor in a worker of the queue `runs`, and stops it in good order."""
+    """Starts one reactor in a worker of the queue `runs`, and stops it in good order.
+
+    A worker without its reactor would look well and do nothing: where the reactor ends by itself
+    (too many of its threads are stuck, or it died), the worker ends too, for its supervisor.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self.reactor: Reactor | None = None
+        self._asked = False
         self.wanted = _is_threads(parent.pool_cls) and "runs" in parent.app.amqp.queues.consume_from
         if not self.wanted:
             logger.info("no reactor here: it needs the queue `runs` and --pool threads")
@@ -54,8 +62,17 @@ class ReactorStep(bootsteps.StartStopStep):
         if self.wanted:
             self.reactor = make_reactor()
             self.reactor.start()
+            threading.Thread(target=self._watch, args=(self.reactor,), name="reactor-watch", daemon=True).start()
+
+    def _watch(self, reactor: Reactor) -> None:
+        reactor.join()
+        if not self._asked:
+            logger.error("the reactor ended: this worker stops")
+            worker_state: Any = state
+            worker_state.should_stop = os.EX_OK if reactor.failure is None else os.EX_SOFTWARE
 
     def stop(self, parent: Any) -> None:
+        self._asked = True
         if self.reactor is not None:
             self.reactor.stop(STOP_SECONDS)
             self.reactor.join(STOP_SECONDS + 20)
