@@ -1,8 +1,11 @@
 """How the sandbox's processes are started: behind the walls of `jail`, as many of them as stand here."""
 
+import contextlib
+import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -21,30 +24,49 @@ class IsolationMissing(RuntimeError):
 
 
 class Sandbox:
-    """A launcher for the engine's processes: `launcher` is what to execute instead of the engine."""
+    """A launcher for the engine's processes: `launcher` is what to execute instead of the engine.
+
+    It lies in a folder of this user's that all processes share, so that one that is killed leaves nothing more.
+    """
 
     def __init__(self, *, strict: bool = False) -> None:
         """Raises IsolationMissing where `strict` and not every wall stands, FileNotFoundError without an engine."""
-        self.launcher = program = engine()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None  # gone at the latest when this process ends
+        program = engine()
         wanted, self.walls = standing_walls(program)
         if strict and self.walls != ALL:
-            raise IsolationMissing(
-                f"Scripts need isolation that is missing here: {', '.join(sorted(ALL - self.walls))}."
-            )
+            lacking = ", ".join(sorted(ALL - self.walls))
+            raise IsolationMissing(f"Scripts need isolation that is missing here: {lacking}.")
+        self.launcher, self._text = program, ""
         if self.walls:
-            self._folder = tempfile.TemporaryDirectory(prefix="staterail-scripts-", ignore_cleanup_errors=True)
-            empty = os.path.join(self._folder.name, "empty")
-            os.mkdir(empty, 0o500)
-            self.launcher = os.path.join(self._folder.name, "engine")
-            command = shlex.join(_command(wanted, empty, program))
-            with open(self.launcher, "w", encoding="utf-8") as file:
-                file.write(f'#!/bin/sh\nexec {command} "$@"\n')
-            os.chmod(self.launcher, 0o500)
+            command = _command(wanted, "", program)
+            folder = _folder(hashlib.sha256(shlex.join(command).encode()).hexdigest()[:16])
+            self._empty = os.path.join(folder, "empty")
+            self._text = f'#!/bin/sh\nexec {shlex.join(_command(wanted, self._empty, program))} "$@"\n'
+            self.launcher = os.path.join(folder, "engine")
+            self.restore()
 
-    def close(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+    def restore(self) -> None:
+        """Write the launcher where it is missing: folders for temporary files are swept."""
+        if not self._text or os.path.exists(self.launcher):
+            return
+        os.makedirs(self._empty, mode=0o700, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=os.path.dirname(self.launcher), delete=False, encoding="utf-8"
+        ) as file:
+            file.write(self._text)
+        os.chmod(file.name, 0o500)
+        os.replace(file.name, self.launcher)  # whole, or not at all
+
+
+def _folder(name: str) -> str:
+    """A folder for temporary files that is ours, and that nobody else has laid there for us."""
+    path = os.path.join(tempfile.gettempdir(), f"staterail-scripts-{os.geteuid()}-{name}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    found = os.lstat(path)
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return path
+    return tempfile.mkdtemp(prefix="staterail-scripts-")
 
 
 def engine() -> str:

@@ -48,7 +48,7 @@ class ScriptExecutor:
         self._processes = processes or os.cpu_count() or 1
         self._slots = threading.BoundedSemaphore(self._processes)
         self._lock = threading.Lock()
-        self._strict, self._sandbox = strict, Sandbox(strict=True) if strict else None
+        self._sandbox = Sandbox(strict=True) if strict else None
         self._pool: monty.Monty | None = None
 
     def execute(self, call: Call) -> JSON:
@@ -121,7 +121,7 @@ class ScriptExecutor:
     def _started(self) -> monty.Monty:
         with self._lock:
             if self._pool is None:
-                self._sandbox = self._sandbox or Sandbox(strict=self._strict)
+                self._sandbox = self._sandbox or Sandbox()
                 pool = monty.Monty(
                     binary_path=self._sandbox.launcher, min_processes=1, max_processes=self._processes,
                     request_timeout=MAX_TIME.total_seconds() + 5, feed_duration_limit_grace=GRACE_SECONDS,
@@ -129,17 +129,16 @@ class ScriptExecutor:
                 )  # fmt: skip
                 pool.__enter__()
                 self._pool = pool
+            if self._sandbox is not None:
+                self._sandbox.restore()  # for the next process
             return self._pool
 
     def close(self) -> None:
         """End the processes. The next script starts them anew."""
         with self._lock:
             pool, self._pool = self._pool, None
-            sandbox, self._sandbox = self._sandbox, None
         if pool is not None:
             pool.__exit__(None, None, None)
-        if sandbox is not None:
-            sandbox.close()
 
 
 @contextlib.contextmanager

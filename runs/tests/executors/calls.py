@@ -1,5 +1,8 @@
 """Calls and their ends, for the tests of all executors."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -8,6 +11,7 @@ import factory
 import pytest
 
 from runs.executors.base import Call, StepFailure
+from runs.executors.descendants import descendants
 
 RUN = UUID(int=7)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -37,6 +41,16 @@ def script_call(source: str, args: Any = None, /, timeout: float | None = None, 
 
 def http_call(config: Any, **fields: Any) -> Call:
     return CallFactory(kind="HttpCall", config=config, **fields)
+
+
+def kill_descendants() -> None:
+    """kill -9 of all that this process has started; back when they are gone."""
+    end = time.monotonic() + 10
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    while descendants(os.getpid()):
+        assert time.monotonic() < end, "they would not die"
+        time.sleep(0.005)
 
 
 def failure_of(execute: Callable[..., Any], *args: Any, **kwargs: Any) -> StepFailure:

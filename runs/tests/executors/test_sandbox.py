@@ -1,6 +1,7 @@
 """The walls around a sandbox process, seen from outside: RELIABILITY 5.7."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from runs.executors import sandbox
 from runs.executors.descendants import descendants
 from runs.executors.sandbox import JAIL, IsolationMissing, Sandbox, engine, standing_walls
 from runs.executors.script import ScriptExecutor
-from runs.tests.executors.calls import script_call
+from runs.tests.executors.calls import kill_descendants, script_call
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,7 +98,7 @@ def test_its_namespaces_are_its_own_where_the_system_allows_it(process: Path) ->
 def test_it_does_not_outlive_a_killed_worker(tmp_path: Path) -> None:
     source = (
         "from runs.executors.script import ScriptExecutor\n"
-        "from runs.tests.executors.calls import script_call\n"
+        "from runs.tests.executors.calls import kill_descendants, script_call\n"
         "ScriptExecutor(1).execute(script_call('def main(args):\\n  while True: pass', time='60s'))\n"
     )
     worker = subprocess.Popen([sys.executable, "-c", source], cwd=ROOT)
@@ -197,11 +198,40 @@ def test_without_the_engine_it_is_told_which_program_is_missing(monkeypatch: pyt
         engine()
 
 
-def test_a_closed_sandbox_leaves_no_folder() -> None:
-    made = Sandbox()
-    folder = Path(made.launcher).parent
-    assert (folder / "empty").is_dir()
+def test_all_processes_share_one_folder_that_nobody_else_may_enter() -> None:
+    first, second = Sandbox(), Sandbox()
 
-    made.close()
+    assert first.launcher == second.launcher
+    assert Path(first.launcher).parent.stat().st_mode & 0o777 == 0o700
+    assert list((Path(first.launcher).parent / "empty").iterdir()) == []
 
-    assert not folder.exists()
+
+def test_a_folder_that_was_swept_is_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with closing(ScriptExecutor(1)) as executor:
+        executor.execute(script_call("def main(args): return 1"))
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        kill_descendants()
+
+        assert executor.execute(script_call("def main(args): return 2")) == 2
+
+
+@pytest.mark.parametrize("lay", ["a link", "open to all"])
+def test_a_folder_that_another_has_laid_there_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lay: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    expected = Path(Sandbox().launcher).parent
+    shutil.rmtree(expected)
+    if lay == "a link":
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        expected.symlink_to(tmp_path / "theirs")
+    else:
+        expected.mkdir()
+        expected.chmod(0o777)
+
+    launcher = Path(Sandbox().launcher)
+
+    assert launcher.parent != expected
+    assert list(expected.iterdir()) == []

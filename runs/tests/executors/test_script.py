@@ -15,7 +15,7 @@ import pytest
 from runs.executors.descendants import descendants
 from runs.executors.script import ScriptExecutor
 from runs.executors.script_config import imported
-from runs.tests.executors.calls import CallFactory, failure_of, logged, script_call, told
+from runs.tests.executors.calls import CallFactory, failure_of, kill_descendants, logged, script_call, told
 
 ENDLESS = "def main(args):\n    while True: pass"
 
@@ -313,8 +313,7 @@ def test_a_script_that_was_cancelled_before_does_not_run(executor: ScriptExecuto
 
 def test_a_process_that_died_while_it_was_idle_is_no_scripts_fault(executor: ScriptExecutor) -> None:
     executor.execute(script_call(body("return 1")))
-    for pid in descendants(os.getpid()):
-        os.kill(pid, signal.SIGKILL)
+    kill_descendants()
 
     assert executor.execute(script_call(body("return 2"))) == 2
 
