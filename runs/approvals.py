@@ -11,7 +11,7 @@ from staterail.core.actor import Actor, Role
 from staterail.core.errors import Forbidden, PayloadTooLarge, ValidationFailed
 from staterail.core.redaction import redact_text
 from staterail.core.strict_json import dumps
-from workflows.definition.validation import check_values
+from workflows.definition.schemas import check_values
 
 JSON = Any
 MAX_COMMENT = 2000

@@ -36,8 +36,8 @@ from staterail.core.permissions import require
 from staterail.core.strict_json import dumps
 from workflows import selectors as workflows
 from workflows.definition.parsing import BrokenDefinition
+from workflows.definition.schemas import check_values
 from workflows.definition.shape import STEP_ID
-from workflows.definition.validation import check_values
 from workflows.models import Workflow, WorkflowVersion
 
 JSON = Any

@@ -7,7 +7,6 @@ from staterail.core.strict_json import MAX_DEPTH, dumps, problem_in
 from workflows.definition.graph_checks import check_graph
 from workflows.definition.model import never_retryable
 from workflows.definition.problems import Problems
-from workflows.definition.schemas import check_values as check_values
 from workflows.definition.schemas import schema_problems
 from workflows.definition.shape import (
     BREAKER,
