@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 LIMIT_BYTES = 1024 * 1024  # an attempt
-LIMIT_LINES = 100_000  # an attempt: a million empty lines would be a million rows
+LIMIT_LINES = 20_000  # an attempt: each is a row, and the reactor that writes them has other runs to serve
 LEVELS = ("debug", "info", "warning", "error")
-CUT = "log truncated: 1 MiB or 100,000 lines an attempt are kept"
+CUT = "log truncated: 1 MiB or 20,000 lines an attempt are kept"
 
 # An ANSI sequence as one, else its letters would stay; C0 and C1 without tab and line feed; halves
 # of surrogate pairs; and what turns the direction of the text around it.
