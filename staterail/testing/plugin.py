@@ -37,7 +37,15 @@ def _own_servers() -> None:
     }  # fmt: skip
 
 
+def _own_redis_database(worker: str) -> None:
+    """Workers of xdist share the server, not what is counted there."""
+    url, _, _ = os.environ["REDIS_URL"].rpartition("/")
+    os.environ["REDIS_URL"] = f"{url}/{int(worker.removeprefix('gw')) % 15 + 1}"
+
+
 _own_folder()
+if os.environ.get("STATERAIL_TEST_SERVERS") == "1" and "PYTEST_XDIST_WORKER" in os.environ:
+    _own_redis_database(os.environ["PYTEST_XDIST_WORKER"])
 if os.environ.get("STATERAIL_TEST_SERVERS") == "1" and "PYTEST_XDIST_WORKER" not in os.environ:
     _own_servers()
 

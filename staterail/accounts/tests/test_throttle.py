@@ -6,8 +6,9 @@ from staterail.core.errors import RateLimited
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """Seconds, moved on by the test."""
+def clock(monkeypatch, settings):
+    """Seconds, moved on by the test; and no Redis, which has a clock of its own."""
+    settings.REDIS_URL = ""
     now = [1000.0]
     monkeypatch.setattr(throttle.time, "monotonic", lambda: now[0])
     return now
