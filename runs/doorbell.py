@@ -69,7 +69,7 @@ class Doorbell:
                 )
                 self._sends.popleft()
             channel: Any = connection.default_channel
-            queue = channel.queue_declare("runs", passive=True)
+            queue = channel.queue_declare("runs", durable=True)  # Redis knows no empty queue: passive, it would raise
             if queue.message_count < FULL:
                 app.send_task("runs.wake", queue="runs", connection=connection, retry=False, ignore_result=True)
 

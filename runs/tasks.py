@@ -7,6 +7,7 @@ from celery import shared_task
 from celery.worker.control import control_command
 
 from runs import reactor
+from staterail.core.ids import uuid_or_none
 
 
 @shared_task(name="runs.wake", ignore_result=True)
@@ -29,6 +30,7 @@ def execute_isolated(self: Any, run_id: str, step_id: str, timeout: float | None
 def poke(state: object, run_ids: list[str]) -> dict[str, str]:
     """Somebody wrote to these runs: an owner among us loads them anew. May be lost; a renewal tells as well."""
     here = reactor.current()
-    if here is not None:
-        here.poke(*(UUID(id) for id in run_ids))
+    if here is not None and isinstance(run_ids, list):
+        known = (uuid_or_none(id) for id in run_ids if isinstance(id, str))
+        here.poke(*(id for id in known if id is not None))
     return {"ok": "poked"}
