@@ -123,6 +123,7 @@ def interrupt(draft: Draft, i: int) -> None:
     message = _INTERRUPTED_BY[draft.run.stopping["kind"]]
     error = {"code": "interrupted", "message": message, "retryable": False}
     fail(draft, i, error, Reason.INTERRUPTED, routed=False)
+    draft.add_fault(i, error["code"], error["message"])  # unhandled, should another step of it be retried alone
 
 
 def on_due(draft: Draft, stimulus: Due) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from runs.machine.audit import audit
 from runs.machine.commands import run_due
-from runs.machine.decide import decide, decide_all
+from runs.machine.decide import decide_all
 from runs.machine.decision import Decision, Event, Execute
 from runs.machine.fold import FoldedRun, fold
 from runs.machine.plan import Plan
@@ -83,9 +83,10 @@ class Simulation:
         self.tell(Start())
 
     def tell(self, stimulus: Stimulus) -> Decision:
-        return self._take(decide(self.run, stimulus, self.now))
+        return self.tell_all(stimulus)
 
-    def _take(self, decision: Decision) -> Decision:
+    def tell_all(self, *stimuli: Stimulus) -> Decision:
+        decision = decide_all(self.run, stimuli, self.now)
         if decision.changes:
             self.run.apply(decision)
         self.events += decision.events
@@ -97,7 +98,8 @@ class Simulation:
 
     def ready(self) -> StartReady:
         room = max(0, self.room - len(self.executing))
-        return StartReady(room, "w", frozenset(self.secrets), self.gates)
+        gates = {i: until if until is None or until > self.now else None for i, until in self.gates.items()}
+        return StartReady(room, "w", frozenset(self.secrets), gates)
 
     def start_ready(self) -> Decision:
         return self.tell(self.ready())
@@ -128,7 +130,7 @@ class Simulation:
             if due is None:
                 return self
             self.now = max(self.now, due[0])
-            self._take(decide_all(self.run, [Due(due[1], 0.5), self.ready()], self.now))
+            self.tell_all(Due(due[1], 0.5), self.ready())
         raise AssertionError("the run does not end")
 
     def _end_one(self, outcome: Outcome) -> bool:
@@ -156,7 +158,7 @@ class Simulation:
 
     def turn(self, step: str) -> Decision:
         """A step's time has come, and what is ready starts: one decision, like a reactor's."""
-        return self._take(decide_all(self.run, [Due(self.plan.index[step], 0.5), self.ready()], self.now))
+        return self.tell_all(Due(self.plan.index[step], 0.5), self.ready())
 
     def due(self, step: str | None = None, *, draw: float = 0.5) -> Decision:
         return self.tell(Due(None if step is None else self.plan.index[step], draw))

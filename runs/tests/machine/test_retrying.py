@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runs.machine.stimuli import Cancel, RetryRun, RetryStep
+from runs.machine.stimuli import Cancel, EngineError, RetryRun, RetryStep
 from runs.tests.machine.simulation import Simulation, by_step, definition, done, failed, flaky
 from staterail.core.errors import IllegalTransition, NotFound
 
@@ -230,6 +230,19 @@ def test_retry_step_beside_another_unhandled_failure_goes_on_and_the_run_fails_w
     assert (run.row("f").attempt, run.state, run.error) == (3, "failed", "other")
     run.tell(RetryStep("g"))
     assert run.drive().state == "completed"
+    run.check()
+
+
+def test_retry_step_beside_an_interrupted_step_goes_on_and_the_run_fails_with_that() -> None:
+    run = Simulation(definition("a b"))
+    run.start_ready()
+    run.tell(EngineError("no"))
+
+    run.tell(RetryStep("a", None, "c", "me"))
+    run.drive()
+
+    assert (run.state, run.states) == ("failed", {"a": "succeeded", "b": "failed"})
+    assert run.run.run.error["code"] == "interrupted"
     run.check()
 
 
