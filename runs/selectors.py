@@ -213,9 +213,7 @@ def approvals(decider: Decider, *, limit: int = 100) -> list[StepRun]:
     require(actor, "workflows.view_workflow")
     if not allowed(actor, "runs.decide_approval"):
         return []
-    waiting = StepRun.objects.filter(
-        tenant_id=actor.tenant_id, asks=True, run__stopping__isnull=True
-    )
+    waiting = StepRun.objects.filter(tenant_id=actor.tenant_id, asks=True, run__stopping__isnull=True)
     mine: list[StepRun] = []
     steps = waiting.select_related("run").defer("output", "run__input", "run__output", "run__definition")
     for step in steps.order_by("run_id", "id").iterator(chunk_size=200):
