@@ -121,7 +121,7 @@ def interrupt(draft: Draft, i: int) -> None:
     """End a running step because the run ends: no transition of it is taken."""
     assert draft.run.stopping is not None
     message = _INTERRUPTED_BY[draft.run.stopping["kind"]]
-    error = {"code": "interrupted", "message": message, "retryable": False}
+    error: dict[str, JSON] = {"code": "interrupted", "message": message, "retryable": False}
     fail(draft, i, error, Reason.INTERRUPTED, routed=False)
     draft.add_fault(i, error["code"], error["message"])  # unhandled, should another step of it be retried alone
 
