@@ -28,7 +28,9 @@ def make_reactor() -> Reactor:
     executors = {
         "Task": execute_task,
         "HttpCall": HttpExecutor(AllowList.parse(settings.STATERAIL_HTTP_ALLOW, own_hosts())).execute,
-        "Script": ScriptExecutor(settings.STATERAIL_SCRIPT_PROCESSES or None).execute,
+        "Script": ScriptExecutor(
+            settings.STATERAIL_SCRIPT_PROCESSES or None, strict=settings.STATERAIL_SCRIPT_ISOLATION == "strict"
+        ).execute,
     }
     alone = partial(run_alone, allow=settings.STATERAIL_HTTP_ALLOW, own=own_hosts())
     send = None if settings.EMBEDDED or not settings.REDIS_URL else doorbell.send_isolated

@@ -32,6 +32,7 @@ class WorkflowRun(models.Model):
     error = JSONColumn(null=True)  # {code, message, step_id?}
     metadata = JSONColumn(default=dict)
     trigger = models.CharField(max_length=32)  # api | ui | cli | …
+    depth = models.PositiveSmallIntegerField(default=0)  # runs above it that started one another by HttpCall
     started_by = models.CharField(max_length=200)  # a user's or a token's name
     started_by_ref = models.CharField(max_length=64)  # user:<id> | token:<id> | system
     created_at = models.DateTimeField()

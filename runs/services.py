@@ -184,6 +184,7 @@ def _writes(
             id=id, tenant_id=actor.tenant_id, workflow_id=version.workflow_id, version_id=version.id,
             version=version.version, input=text, metadata=_bounded("metadata", request.metadata or {}),
             trace_id=trace_id, corr_id=request.corr_id or caller or str(id), trigger=trigger,
+            depth=tracing.depth(),
         )  # fmt: skip
         new = NewRun(
             now, actor.name[:200], actor.ref, is_test=draft, definition=dumps(version.definition) if draft else None,

@@ -22,6 +22,7 @@ STATERAIL_HTTP_ALLOW: list[str] = env.list(
     "STATERAIL_HTTP_ALLOW", []
 )  # host:port or CIDR that HttpCall may reach although private
 STATERAIL_THREADS = env.int("STATERAIL_THREADS", 32)  # of the executor pool
+STATERAIL_SCRIPT_ISOLATION = env.str("STATERAIL_SCRIPT_ISOLATION", "best")  # strict: no Script where a wall is missing
 STATERAIL_SCRIPT_PROCESSES = env.int("STATERAIL_SCRIPT_PROCESSES", 0)  # 0: one for each core
 STATERAIL_WRITES_PER_SECOND = env.float("STATERAIL_WRITES_PER_SECOND", 100.0)  # of one token; a batch is one, 0: any
 STATERAIL_ISOLATED_MEMORY_MB = env.int("STATERAIL_ISOLATED_MEMORY_MB", 2048)  # of a child of a `tasks` worker; 0: any

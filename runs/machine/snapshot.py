@@ -135,6 +135,7 @@ class RunHead:
     trace_id: str
     corr_id: str
     trigger: str = "api"
+    depth: int = 0  # runs of StateRail that stand above it: each started the next by an HttpCall
 
 
 def _queued_at(item: tuple[int, StepRow]) -> tuple[float, int]:

@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
                 ('error', staterail.core.json_column.JSONColumn(null=True)),
                 ('metadata', staterail.core.json_column.JSONColumn(default=dict)),
                 ('trigger', models.CharField(max_length=32)),
+                ('depth', models.PositiveSmallIntegerField(default=0)),
                 ('started_by', models.CharField(max_length=200)),
                 ('started_by_ref', models.CharField(max_length=64)),
                 ('created_at', models.DateTimeField()),

@@ -94,7 +94,7 @@ class Gates:
         call = Call(
             run_id=head.id, step_id=step.id, kind=step.kind, attempt=command.attempt, generation=command.generation,
             config=command.config, timeout=step.timeout.total_seconds() if step.timeout is not None else None,
-            trace_id=head.trace_id, corr_id=head.corr_id, metadata=snapshot.metadata,
+            trace_id=head.trace_id, corr_id=head.corr_id, metadata=snapshot.metadata, depth=head.depth,
             alone=command.alone or _isolated(step.kind, command.config),
         )  # fmt: skip
         if command.template is None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,12 +13,13 @@ from runs.executors.isolated import ChildDied
 from runs.executors.logs import LogLine
 from runs.machine.stimuli import Failed, Lost, Succeeded
 from staterail.core.redaction import redact_json_text, redact_text
-from staterail.core.strict_json import dumps
+from staterail.core.strict_json import dumps, problem_in
 from workflows.definition.expressions import ExpressionError
 from workflows.definition.templates import Template
 
 JSON = Any
 OUTPUT_LIMIT_BYTES = 1024 * 1024
+_LONG_NUMBER = re.compile(r"\d{19}")
 
 
 @dataclass(slots=True)
@@ -64,6 +66,12 @@ def outcome_of(job: Job, execute: Callable[[Call], JSON]) -> Succeeded | Failed 
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair too: no database stores it
         return failed(job, "bad_output", f"The output is no JSON: {error}", retryable=False)
+    suspicious = (
+        "\\u0000" in text or _LONG_NUMBER.search(text) is not None
+    )  # a look at all of it would cost a large one
+    problem = problem_in(output) if suspicious else None
+    if problem is not None:
+        return failed(job, "bad_output", f"The output is no JSON: {problem}", retryable=False)
     if size > OUTPUT_LIMIT_BYTES:
         return failed(job, "output_too_large", "The output is larger than 1 MiB.", retryable=False)
     return Succeeded(job.step, call.attempt, redact_json_text(text, call.secrets))
@@ -75,7 +83,7 @@ def failed(
 ) -> Failed:  # fmt: skip
     secrets = job.call.secrets
     error: dict[str, JSON] = {
-        "code": code[:100], "message": redact_text(message[:2000], secrets), "retryable": retryable,
+        "code": code[:100], "message": redact_text(message, secrets)[:2000], "retryable": retryable,
     }  # fmt: skip
     if details:
         error["details"] = details

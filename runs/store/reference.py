@@ -128,7 +128,7 @@ class ReferenceStore:
         return {
             "id": head.id, "tenant_id": head.tenant_id, "workflow_id": head.workflow_id,
             "version_id": head.version_id, "input": json.loads(head.input), "metadata": json.loads(head.metadata),
-            "trace_id": head.trace_id, "corr_id": head.corr_id, "trigger": head.trigger,
+            "trace_id": head.trace_id, "corr_id": head.corr_id, "trigger": head.trigger, "depth": head.depth,
             "created_at": new.created_at, "started_by": new.started_by, "started_by_ref": new.started_by_ref,
             "is_test": new.is_test, "definition": json.loads(new.definition) if new.definition else None,
             "idempotency_key": new.idempotency_key, "request_hash": new.request_hash,

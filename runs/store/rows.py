@@ -16,7 +16,7 @@ from workflows.definition.parsing import BrokenDefinition
 JSON = Any
 
 HEAD_COLUMNS = (
-    "id", "tenant_id", "workflow_id", "version_id", "input", "metadata", "trace_id", "corr_id", "trigger",
+    "id", "tenant_id", "workflow_id", "version_id", "input", "metadata", "trace_id", "corr_id", "trigger", "depth",
 )  # fmt: skip
 RUN_COLUMNS = (
     "state", "reason", "generation", "seq", "revision", "output", "error", "started_at", "completed_at", "updated_at",
@@ -89,7 +89,7 @@ def loaded(
     head = RunHead(
         id=run["id"], tenant_id=run["tenant_id"], workflow_id=run["workflow_id"], version_id=run["version_id"],
         version=run["version"], input=run["input"], metadata=run["metadata"], trace_id=run["trace_id"],
-        corr_id=run["corr_id"], trigger=run["trigger"],
+        corr_id=run["corr_id"], trigger=run["trigger"], depth=run["depth"],
     )  # fmt: skip
     if isinstance(plan, Plan):
         try:

@@ -275,7 +275,7 @@ def _new_run(write: Write, now: datetime) -> Row:
     wake_at = None if run.state in RUN_FINAL else _ts(now)
     return (
         head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
-        head.trace_id, head.corr_id, head.trigger, _ts(new.created_at), new.started_by, new.started_by_ref,
+        head.trace_id, head.corr_id, head.trigger, head.depth, _ts(new.created_at), new.started_by, new.started_by_ref,
         new.is_test, new.definition, new.idempotency_key, new.request_hash,
         *_run_values(run, {None: None}), wake_at,
     )  # fmt: skip

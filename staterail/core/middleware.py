@@ -39,8 +39,15 @@ class LimitsAndHeaders:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        tracing.begin(request.headers.get("traceparent"), request.headers.get("X-Correlation-Id"))
-        answer = _refused(request) or self.get_response(request)
+        tracing.begin(
+            request.headers.get("traceparent"),
+            request.headers.get("X-Correlation-Id"),
+            request.headers.get("StateRail-Depth"),
+        )
+        try:
+            answer = _refused(request) or self.get_response(request)
+        finally:
+            tracing.end()
         _add_headers(request, answer)
         return answer
 

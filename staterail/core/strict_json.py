@@ -139,7 +139,7 @@ def _check_text(value: JSON) -> None:
         elif isinstance(item, dict):
             waiting.extend(item)
             waiting.extend(item.values())
-        elif isinstance(item, list):
+        elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif isinstance(item, int) and not MIN_INT <= item <= MAX_INT:
             raise StrictJSONError("A number does not fit 64 bits.")

@@ -88,7 +88,8 @@ def _new_run(write: Write, times: dict[datetime | None, str | None]) -> Row:
     assert new is not None
     return (
         head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
-        head.trace_id, head.corr_id, head.trigger, _time(new.created_at, times), new.started_by, new.started_by_ref,
+        head.trace_id, head.corr_id, head.trigger, head.depth, _time(new.created_at, times), new.started_by,
+        new.started_by_ref,
         new.is_test, new.definition, new.idempotency_key, new.request_hash, *_run_values(write.decision.run, times),
     )  # fmt: skip
 

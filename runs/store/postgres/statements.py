@@ -10,7 +10,7 @@ JSON_COLUMNS = ("input", "metadata", "output", "error", "stopping", "definition"
 _TYPES = {
     "id": "uuid", "tenant_id": "uuid", "workflow_id": "uuid", "version_id": "uuid", "run_id": "uuid",
     "generation": "int", "seq": "int", "revision": "int", "expected": "int", "attempt": "int", "tries": "int",
-    "losses": "int", "workflow_version": "int", "number": "int", "override": "bool", "asks": "bool",
+    "losses": "int", "depth": "int", "workflow_version": "int", "number": "int", "override": "bool", "asks": "bool",
     "dead": "bool", "is_test": "bool", "ts": "timestamptz", **dict.fromkeys((*JSON_COLUMNS, "payload"), "json"),
 }  # fmt: skip
 

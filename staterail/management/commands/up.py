@@ -80,7 +80,7 @@ class Command(BaseCommand):
                 ) from None
 
     def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:
-        command = f"{_variables()}manage.py"
+        command = f"{_variables()}{_python()} manage.py"
         lines = [("StateRail is up", self.style.SUCCESS(url))]
         if login is not None:
             lines += [("Log in, once", url + login), ("", "then set a password there")]
@@ -98,6 +98,12 @@ class Command(BaseCommand):
         self.stdout.flush()
         if not no_browser:
             webbrowser.open(url + (login or ""))
+
+
+def _python() -> str:
+    """This interpreter, as it is written from here."""
+    python = Path(sys.executable)
+    return str(python.relative_to(Path.cwd())) if python.is_relative_to(Path.cwd()) else str(python)
 
 
 def _variables() -> str:
