@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from runs.machine.decision import Execute
 from runs.reactor.gates import Gates
 from runs.reactor.owned import Owned
 from runs.reactor.pool import Job, Pool, Result
@@ -25,9 +24,9 @@ class Attempts:
         self._next_logs = 0.0
         self._told: dict[int, Job] = {}  # told to end, and not ended yet, of whatever run
 
-    def execute(self, run: Owned, command: Execute) -> None:
-        job = self.gates.job(run.snapshot, command)
-        run.jobs[(command.step, command.attempt)] = job
+    def execute(self, run: Owned, job: Job) -> None:
+        run.jobs[(job.step, job.call.attempt)] = job
+        self.gates.begun(run.id, job.step)
         self.pool.submit(job)
 
     def ended(self, result: Result, run: Owned | None) -> None:

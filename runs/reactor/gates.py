@@ -87,10 +87,13 @@ class Gates:
                 self._known[tenant_id, policy.key] = Verdict(goes=False, until=verdict.until)
         return None if verdict.goes else verdict.until
 
+    def begun(self, run_id: UUID, i: int) -> None:
+        """A step that was let through has begun: whatever comes of it, it is asked for anew."""
+        self._probes.pop((run_id, i), None)
+
     def job(self, snapshot: Snapshot, command: Execute) -> Job:
         """The work for the pool."""
         head, step = snapshot.head, snapshot.plan.steps[command.step]
-        self._probes.pop((head.id, command.step), None)
         call = Call(
             run_id=head.id, step_id=step.id, kind=step.kind, attempt=command.attempt, generation=command.generation,
             config=command.config, timeout=step.timeout.total_seconds() if step.timeout is not None else None,
@@ -100,8 +103,6 @@ class Gates:
         if command.template is None:
             return Job(command.step, call)
         values, names = self._values.get(head.tenant_id, {}), command.template.secrets
-        if not names <= values.keys():  # an attempt of an earlier batch, whose answer was lost
-            values = secret_values(head.tenant_id, names)
         call.secrets = tuple(values[name] for name in names if name in values)
         context = {**(command.context or {}), **{f"secrets.{name}": values.get(name) for name in names}}
         return Job(command.step, call, command.template, context)

@@ -36,7 +36,7 @@ from runs.reactor.gates import Gates
 from runs.reactor.outcomes import Outcomes, outcomes_of
 from runs.reactor.owned import Owned
 from runs.reactor.ownership import Ownership
-from runs.reactor.pool import Pool, Result
+from runs.reactor.pool import Job, Pool, Result
 from runs.reactor.sending import Send, Sending
 from runs.store import Store, Write
 from runs.store.interface import LEASE
@@ -50,6 +50,8 @@ DRAIN = 2_000  # items of the inbox at a time
 MAX_GIVEN_UP = 16
 BATCH_BYTES = 8 * 1024 * 1024  # of values in one commit, about
 UNSTORABLE_FOR = timedelta(minutes=1)  # that a run is let alone of which nothing can be stored
+Planned = tuple[Write, list[Job]]
+"""What is to be stored, and the attempts that begin once it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +149,19 @@ class Reactor(threading.Thread):
             self._next_renewal = now + RENEW_SECONDS
             self._renew()
         self.runs.mark_due(random.random())  # noqa: S311 — jitter
-        if not self.stopping.is_set() and (self._rung or now >= self._next_poll):
+        if not self.stopping.is_set() and (self._wants_more() or now >= self._next_poll):
             self._next_poll = now + POLL_SECONDS
             self._rung = self.runs.claim()
         self.attempts.store_logs(self.runs.owned.values())
         self._decide_and_store()
 
+    def _wants_more(self) -> bool:
+        """Whether there may be work, and room for it: a ring that finds none is heard once there is some."""
+        return self._rung and self.runs.room() > 0
+
     def _patience(self) -> float:
         """Seconds to wait for the inbox."""
-        if self.runs.active or (self.runs.ready and self.pool.free > 0) or self._rung:
+        if self.runs.active or (self.runs.ready and self.pool.free > 0) or self._wants_more():
             return 0.0
         now = time.monotonic()
         until = min(self._next_poll, self._next_renewal)
@@ -206,69 +212,72 @@ class Reactor(threading.Thread):
             return
         now = self.runs.clock.now()
         gates = self.gates.ask([run.snapshot for run in runs], now, self.sending.apart, free=self.pool.free)
-        room, writes = self.pool.free if not self.stopping.is_set() else 0, []
+        room, planned = self.pool.free if not self.stopping.is_set() else 0, []
         for left, run in zip(range(len(runs), 0, -1), runs, strict=True):
             if room <= 0 and not run.has_news:
                 continue
-            write = self._decide(run, max(1, room // left) if room > 0 else 0, gates, now)
+            write, jobs = self._decide(run, max(1, room // left) if room > 0 else 0, gates, now)
             if write is not None:
-                room -= sum(isinstance(command, Execute) for command in write.decision.commands)
-                writes.append(write)
-        for batch in _batches(writes):
+                room -= len(jobs)
+                planned.append((write, jobs))
+        for batch in _batches(planned):
             self._store(batch, now)
         self._tell_breakers()
         for run_id in list(self.sending.waiting):
             self.sending.follow(self.runs.owned[run_id])
         self.runs.release([(run, run.next_due()) for run in runs if self._waits_long(run)])
 
-    def _decide(self, run: Owned, room: int, gates: Gates, now: datetime) -> Write | None:
-        snapshot, stimuli = run.snapshot, list(run.stimuli)
+    def _decide(self, run: Owned, room: int, gates: Gates, now: datetime) -> tuple[Write | None, list[Job]]:
+        """What is to be stored of a run, and the attempts that begin once it is."""
+        snapshot, stimuli, run.fresh = run.snapshot, list(run.stimuli), False
         if not self.stopping.is_set():
             names, verdicts = gates.secret_names(snapshot.head.tenant_id), gates.of_run.get(snapshot.head.id, {})
             stimuli.append(StartReady(room, self.worker, names, verdicts, run.apart))
         try:
             decision = decide_all(snapshot, stimuli, now)
+            jobs = [gates.job(snapshot, command) for command in decision.commands if isinstance(command, Execute)]
         except Exception as error:  # a bug, or rows that contradict each other: this run's own misfortune
             logger.exception("run %s: cannot decide", run.id)
             run.stimuli = []
-            decision = end_broken(snapshot, f"{type(error).__name__}: {error}", now)
+            decision, jobs = end_broken(snapshot, f"{type(error).__name__}: {error}", now), []
         self.decided += 1
         logs = list(run.logs)
         if not decision.changes and not logs:
             stimuli, run.stimuli = run.stimuli, []
             self.runs.timers.add_missed(run, stimuli, now)
-            return None
-        return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=f"reactor:{self.worker}"[:64])
+            return None, []
+        return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=f"reactor:{self.worker}"[:64]), jobs
 
-    def _store(self, writes: list[Write], now: datetime) -> None:
+    def _store(self, batch: list[Planned], now: datetime) -> None:
         owned = self.runs.owned
         try:
-            winners, broken = persist_safely(self.store, writes)
+            winners, broken = persist_safely(self.store, [write for write, _ in batch])
         except (DatabaseError, InterfaceError):  # perhaps stored, perhaps not: the rows will say
-            for write in writes:
-                owned[write.decision.run_id].doubt(write.decision)
+            for write, jobs in batch:
+                owned[write.decision.run_id].doubt(jobs)
             raise
         self.batches += 1
         self.persisted += len(winners)
-        for write in writes:
+        for write, jobs in batch:
             run = owned[write.decision.run_id]
             if run.id in broken:
                 self._cannot_store(run, broken[run.id])
             elif run.id not in winners:  # another's write came first: load it and judge again
                 self.runs.mark_stale([run.id])
             else:
-                self._won(run, write.decision, now)
+                self._won(run, write.decision, jobs, now)
 
-    def _won(self, run: Owned, decision: Decision, now: datetime) -> None:
+    def _won(self, run: Owned, decision: Decision, jobs: list[Job], now: datetime) -> None:
+        """Carry out what is stored: nothing in here may fail, a neighbour's attempts would be taken for lost."""
         stimuli, run.stimuli, run.logs, run.unstorable = run.stimuli, [], [], False
         self.outcomes.add(outcomes_of(run.snapshot, stimuli, now))
         run.apply(decision)
         self.runs.active.pop(run.id, None)
+        for job in jobs:
+            self.runs.served(run)
+            self.attempts.execute(run, job)
         for command in decision.commands:
-            if isinstance(command, Execute):
-                self.runs.ready.pop(run.id, None)  # it had its turn: others that wait go first
-                self.attempts.execute(run, command)
-            elif isinstance(command, Interrupt):
+            if isinstance(command, Interrupt):
                 self.attempts.tell(run.jobs.get((command.step, command.attempt)))
         self.runs.timers.add_changed(run, decision)
         self.runs.timers.add_missed(run, stimuli, now)
@@ -343,16 +352,16 @@ class Reactor(threading.Thread):
             logger.warning("the database failed at the end; the leases run out by themselves: %s", error)
 
 
-def _batches(writes: list[Write]) -> Iterator[list[Write]]:
+def _batches(planned: list[Planned]) -> Iterator[list[Planned]]:
     """At least one write each, and as many as BATCH_BYTES hold."""
-    batch: list[Write] = []
+    batch: list[Planned] = []
     size = 0
-    for write in writes:
+    for write, jobs in planned:
         more = _size(write)
         if batch and size + more > BATCH_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append(write)
+        batch.append((write, jobs))
         size += more
     if batch:
         yield batch

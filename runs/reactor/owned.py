@@ -8,7 +8,7 @@ from uuid import UUID
 
 from runs.executors.base import Call
 from runs.machine.commands import run_due
-from runs.machine.decision import Decision, Execute
+from runs.machine.decision import Decision
 from runs.machine.snapshot import Snapshot
 from runs.machine.states import Reason, StepState
 from runs.machine.stimuli import Due, Stimulus
@@ -23,19 +23,9 @@ class Owned:
     """One run in this reactor's hands."""
 
     __slots__ = (
-        "snapshot",
-        "jobs",
-        "stimuli",
-        "logs",
-        "log_numbers",
-        "stale",
-        "due",
-        "bytes",
-        "in_doubt",
-        "apart",
-        "loaded_at",
-        "unstorable",
-    )
+        "snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "fresh", "due", "bytes", "in_doubt", "apart",
+        "loaded_at", "unstorable",
+    )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, apart: frozenset[int] = frozenset()) -> None:
         self.snapshot = snapshot
@@ -44,12 +34,13 @@ class Owned:
         self.logs: list[LogBatch] = []
         self.log_numbers: dict[tuple[int, int], int] = {}  # lines stored of a live attempt
         self.stale = False  # somebody else wrote: load it anew before the next decision
+        self.fresh = False  # just loaded: what needs no thread is not begun yet
         self.due: datetime | None = None  # the run's own time that is in the heap
         self.apart = apart  # isolated steps: sent to workers of their own, not started here
         self.loaded_at: datetime | None = None  # the database's time
         self.unstorable = False  # the last decision did not fit its columns
         self.bytes = 0  # of its input and outputs, as held in memory
-        self.in_doubt: dict[tuple[int, int], Execute] = {}  # starts that were stored, or not: the answer was lost
+        self.in_doubt: dict[tuple[int, int], Job] = {}  # starts that were stored, or not: the answer was lost
 
     @property
     def id(self) -> UUID:
@@ -57,21 +48,22 @@ class Owned:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is anything to decide or to store but a start."""
-        return bool(self.stimuli or self.stale or self.logs)
+        """Whether there is anything to decide or to store but the start of an attempt."""
+        return bool(self.stimuli or self.stale or self.fresh or self.logs)
 
     def take(self, snapshot: Snapshot) -> None:
         """The run as it was just loaded."""
         self.snapshot, self.stale, self.due, self.bytes = snapshot, False, None, snapshot.size()
+        self.fresh = snapshot.plan.waits
 
     def apply(self, decision: Decision) -> None:
         """Take over a decision that was stored."""
         self.snapshot.apply(decision)
         self.bytes += sum(len(row.output) for row in decision.steps.values() if row.output is not None)
 
-    def doubt(self, decision: Decision) -> None:
-        """Nobody knows whether this decision was stored: remember what it would have started."""
-        self.in_doubt = {(c.step, c.attempt): c for c in decision.commands if isinstance(c, Execute)}
+    def doubt(self, jobs: Iterable[Job]) -> None:
+        """Nobody knows whether a decision was stored: remember what it would have started."""
+        self.in_doubt = {(job.step, job.call.attempt): job for job in jobs}
 
     def has_ready(self) -> bool:
         """Whether a step waits for nothing but a thread (or for a breaker's word)."""

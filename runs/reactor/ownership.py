@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain, zip_longest
 from uuid import UUID, uuid4
 
 from runs.machine.draft import Draft
@@ -39,6 +40,8 @@ class Ownership:
         self.active: dict[UUID, None] = {}
         self.timers = Timers()
         self._steps = 0
+        self._served: dict[UUID, int] = {}  # tenant -> when it last had a thread
+        self._turns = 0
 
     # What there is to do
 
@@ -72,10 +75,27 @@ class Ownership:
         """Runs with news, then runs that wait for a thread; these first once one waited for long."""
         waiting: list[UUID] = []
         if self.ready and free > 0:
-            waiting = [id for id in self.ready if id not in self.active][:free]
+            waiting = [id for id in self.ready if id not in self.active]
         first = waiting and time.monotonic() - self.ready[waiting[0]] > FAIR_SECONDS
+        waiting = self._in_turn(waiting)[:free]
         ids = [*waiting, *self.active] if first else [*self.active, *waiting]
         return [self.owned[id] for id in ids]
+
+    def _in_turn(self, run_ids: list[UUID]) -> list[UUID]:
+        """Tenants in turn, from the one on that was served longest ago; of each the run first that waits longest."""
+        of_tenant: dict[UUID, list[UUID]] = {}
+        for run_id in run_ids:
+            of_tenant.setdefault(self.owned[run_id].snapshot.head.tenant_id, []).append(run_id)
+        if len(of_tenant) < 2:
+            return run_ids
+        tenants = sorted(of_tenant, key=lambda id: self._served.get(id, 0))
+        return [id for id in chain.from_iterable(zip_longest(*(of_tenant[t] for t in tenants))) if id is not None]
+
+    def served(self, run: Owned) -> None:
+        """An attempt of it begins: other runs, and other tenants, that wait for a thread go before it now."""
+        self.ready.pop(run.id, None)
+        self._turns += 1
+        self._served[run.snapshot.head.tenant_id] = self._turns
 
     # In and out
 
@@ -88,12 +108,12 @@ class Ownership:
         return 0 if full else room
 
     def claim(self) -> bool:
-        """Take over due runs up to the room; whether there may be more."""
+        """Take over due runs up to the room; whether there may be more, also where there is no room now."""
         if len(self.owned) >= MAX_OWNED:
             self._make_room()
         room = self.room()
         if room <= 0:
-            return False
+            return True
         claimed = self.store.claim(self.owner, room)
         self.load(claimed)
         return len(claimed) == room

@@ -117,6 +117,16 @@ def test_a_row_of_another_shape_fails_its_run_alone(bench, table, column, value)
     assert engine_error(run_id)
 
 
+def test_metadata_that_can_only_be_read_once_a_step_begins_fail_their_run_alone(bench):
+    run_id = started(AB)
+    edit("runs_workflowrun", "metadata", "[" * 2000 + "]" * 2000, id=run_id)
+
+    neighbour_completes(bench)
+    bench.until(lambda: WorkflowRun.objects.filter(id=run_id, state="failed", reason="engine_error").exists())
+
+    assert bench.hands.seen == [("a", 1), ("b", 1)]  # the neighbour's
+
+
 def test_a_run_of_which_a_row_cannot_even_be_fetched_keeps_nobody_waiting(benches, stumbling):
     bench = benches(stumbling)
     run_id = started(AB)
