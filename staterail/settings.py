@@ -100,7 +100,12 @@ SQLITE: dict[str, Any] = {
     },
     "TEST": {"NAME": str(STATERAIL_DATA / "test.sqlite3")},  # a file: threads share it, as in life
 }
-DATABASES = {"default": SQLITE if EMBEDDED else dict(dj_database_url.parse(DATABASE_URL, conn_max_age=600))}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": SQLITE if EMBEDDED else dict(dj_database_url.parse(DATABASE_URL, conn_max_age=600))
+}
+if not EMBEDDED:
+    # Just-in-time compilation of a batch would cost more than the batch
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"

@@ -44,7 +44,9 @@ class Plan:
         self.ids: tuple[str, ...] = tuple(step.id for step in self.steps)
         self.index: dict[str, int] = {id: i for i, id in enumerate(self.ids)}
         self.executed: tuple[bool, ...] = tuple(step.kind not in ROWS for step in self.steps)
-        self.waits = any(not e or s.circuit_breaker for e, s in zip(self.executed, self.steps, strict=True))
+        self.special: frozenset[int] = frozenset(
+            i for i, step in enumerate(self.steps) if not self.executed[i] or step.circuit_breaker is not None
+        )  # what may change without a free thread: rows, and what a breaker holds back
         self.stops = definition.on_failure == "stop"
         self.timeout: timedelta | None = definition.timeout
         self.edges: tuple[Edge, ...] = tuple(self._edges())

@@ -1,5 +1,6 @@
 """How queued steps start: into a free thread, as a row that waits, or not yet (SEMANTICS 4)."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,24 +27,42 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
     if draft.run.stopping is not None or draft.run.state not in (RunState.PENDING, RunState.RUNNING):
         return
     room = stimulus.room
-    for i in _in_turn(draft):
-        row = draft.step(i)
-        if row is None or row.state is not StepState.QUEUED or not (row.reason is Reason.READY or i in draft.late):
-            continue
-        if i in stimulus.apart:
-            if row.reason is not Reason.READY:
-                make_ready(draft, i)
-            continue
+    if room > 0:
+        for i in itertools.chain(draft.snapshot.queued, _changed(draft)):
+            room -= _start_or_wait(draft, i, stimulus, room)
+            if room <= 0:
+                break
+        else:
+            return
+    # No thread is free: of 5,000 ready steps only those are looked at that need none, or that have just come
+    needless = draft.snapshot.queued.keys() & (draft.plan.special | draft.late.keys())
+    for i in itertools.chain(sorted(needless), _changed(draft)):
+        _start_or_wait(draft, i, stimulus, 0)
+
+
+def _start_or_wait(draft: Draft, i: int, stimulus: StartReady, room: int) -> int:
+    """Start the step if it is queued and nothing but a thread is wanting; how many threads it takes."""
+    row = draft.step(i)
+    if row is None or row.state is not StepState.QUEUED or not (row.reason is Reason.READY or i in draft.late):
+        return 0
+    if i not in stimulus.apart:
         if draft.plan.steps[i].circuit_breaker is not None and stimulus.gates.get(i, _UNASKED) is not None:
             _at_breaker(draft, i, stimulus.gates.get(i))
-        elif not draft.plan.executed[i]:
-            _start(draft, i, stimulus)
-        elif room > 0:
-            room -= _start(draft, i, stimulus)
-        elif row.reason is not Reason.READY:
-            make_ready(draft, i)
-        elif not draft.plan.waits and not draft.late:
-            return  # 5,000 ready steps cost nothing while no thread is free
+            return 0
+        if room > 0 or not draft.plan.executed[i]:
+            return _start(draft, i, stimulus)
+    if row.reason is not Reason.READY:
+        make_ready(draft, i)
+    return 0
+
+
+def _changed(draft: Draft) -> Iterator[int]:
+    """Steps that this decision changes, also meanwhile: one may be queued because another failed to start."""
+    seen = 0
+    while seen < len(draft.decision.steps):
+        changed = list(draft.decision.steps)[seen:]
+        seen += len(changed)
+        yield from changed
 
 
 def take_apart(draft: Draft, stimulus: TakeApart) -> None:
@@ -59,16 +78,6 @@ def take_apart(draft: Draft, stimulus: TakeApart) -> None:
         row = draft.row(i)
         lease_end = draft.now + stimulus.lease
         row.holder, row.wake_at = stimulus.holder, lease_end if row.wake_at is None else min(row.wake_at, lease_end)
-
-
-def _in_turn(draft: Draft) -> Iterator[int]:
-    """The steps that may be queued, oldest first; those too that get queued because one failed to start."""
-    yield from draft.snapshot.queued
-    seen = 0
-    while seen < len(draft.decision.steps):
-        changed = list(draft.decision.steps)[seen:]
-        seen += len(changed)
-        yield from changed
 
 
 def _start(draft: Draft, i: int, stimulus: StartReady) -> bool:
