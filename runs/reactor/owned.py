@@ -54,7 +54,7 @@ class Owned:
     def take(self, snapshot: Snapshot) -> None:
         """The run as it was just loaded."""
         self.snapshot, self.stale, self.due, self.bytes = snapshot, False, None, snapshot.size()
-        self.fresh = snapshot.plan.special
+        self.fresh = bool(snapshot.plan.special)
 
     def apply(self, decision: Decision) -> None:
         """Take over a decision that was stored."""
