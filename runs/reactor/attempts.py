@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +19,8 @@ LOG_SECONDS = 1.0  # a running attempt's lines are stored this often
 class Attempts:
     """Only the reactor's thread uses it."""
 
-    def __init__(self, pool: Pool, gates: Gates, store: Store) -> None:
-        self.pool, self.gates, self.store = pool, gates, store
+    def __init__(self, pool: Pool, gates: Gates, store: Store, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.pool, self.gates, self.store, self._monotonic = pool, gates, store, monotonic
         self._next_logs = 0.0
         self._told: dict[int, Job] = {}  # told to end, and not ended yet, of whatever run
 
@@ -45,7 +45,7 @@ class Attempts:
     def tell(self, job: Job | None) -> None:
         """Nobody waits for this attempt any more: its executor is to end."""
         if job is not None and job.told_at is None:
-            job.told_at = time.monotonic()
+            job.told_at = self._monotonic()
             self._told[id(job)] = job
             job.call.cancelled.set()
 
@@ -57,7 +57,7 @@ class Attempts:
     def give_up_deaf(self, owned: Mapping[UUID, Owned]) -> list[Owned]:
         """Replace threads that ignore the end of their attempt; the runs that are rid of one."""
         rid = []
-        since = time.monotonic() - GIVE_UP_SECONDS
+        since = self._monotonic() - GIVE_UP_SECONDS
         for key, job in list(self._told.items()):
             if job.told_at is not None and job.told_at < since:
                 logger.warning(
@@ -72,9 +72,9 @@ class Attempts:
 
     def store_logs(self, runs: Iterable[Owned]) -> None:
         """Lines of attempts that still execute: an operator reads along."""
-        if time.monotonic() < self._next_logs:
+        if self._monotonic() < self._next_logs:
             return
-        self._next_logs = time.monotonic() + LOG_SECONDS
+        self._next_logs = self._monotonic() + LOG_SECONDS
         for run in runs:
             for job in run.jobs.values():
                 lines = self.pool.lines_so_far(job)

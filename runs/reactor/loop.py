@@ -11,20 +11,17 @@ stored: where the database fails it reloads and decides again.
 
 import logging
 import os
-import random
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 
-from runs import workers
 from runs.machine.decide import decide_all
 from runs.machine.decision import Decision, Execute, Interrupt
 from runs.machine.states import RUN_FINAL
@@ -36,8 +33,9 @@ from runs.reactor.gates import Gates
 from runs.reactor.outcomes import Outcomes, outcomes_of
 from runs.reactor.owned import Owned
 from runs.reactor.ownership import Ownership
-from runs.reactor.pool import Job, Pool, Result
+from runs.reactor.pool import Job, Result
 from runs.reactor.sending import Send, Sending
+from runs.reactor.surroundings import Surroundings
 from runs.store import Store, Write
 from runs.store.interface import LEASE
 from runs.store.safely import persist_safely
@@ -70,19 +68,20 @@ class Reactor(threading.Thread):
     """Start it with `start()`; `stop()` finishes or puts back what it holds. See the module."""
 
     def __init__(
-        self, store: Store, pool_size: int, executors: Any, alone: Any, *, name: str = "", send: Send | None = None
-    ) -> None:
+        self, store: Store, pool_size: int, executors: Any, alone: Any, *, name: str = "", send: Send | None = None,
+        around: Surroundings | None = None,
+    ) -> None:  # fmt: skip
         """`alone` executes what needs a child of its own; with `send`, isolated tasks go to workers of their own."""
         super().__init__(name="reactor", daemon=True)
         self.worker = name or f"{socket.gethostname()}:{os.getpid()}"
-        self.store = store
-        self.inbox: SimpleQueue[Any] = SimpleQueue()
-        self.pool = Pool(pool_size, self.inbox, executors, alone)
+        self.store, self.around = store, around or Surroundings()
+        self.inbox = self.around.inbox()
+        self.pool = self.around.pool(pool_size, self.inbox, executors, alone)
         self.gates = Gates()
         self.outcomes = Outcomes()
-        self.attempts = Attempts(self.pool, self.gates, store)
-        self.sending = Sending(send)
-        self.runs = Ownership(store, self.attempts, self.sending)
+        self.attempts = Attempts(self.pool, self.gates, store, self.around.monotonic)
+        self.sending = Sending(send, self.around.monotonic)
+        self.runs = Ownership(store, self.attempts, self.sending, self.around)
         self.stopping = threading.Event()
         self.stop_seconds = 5.0
         self.failure: BaseException | None = None
@@ -139,16 +138,16 @@ class Reactor(threading.Thread):
         finally:
             set_current(None)
             self.pool.close()
-            connection.close()
+            self.around.disconnect()
 
     def turn(self) -> None:
         """One round: wait for something to happen, decide, store, carry out."""
         self._collect(self._patience())
-        now = time.monotonic()
+        now = self.around.monotonic()
         if now >= self._next_renewal:
             self._next_renewal = now + RENEW_SECONDS
             self._renew()
-        self.runs.mark_due(random.random())  # noqa: S311 — jitter
+        self.runs.mark_due(self.around.random())
         if not self.stopping.is_set() and (self._wants_more() or now >= self._next_poll):
             self._next_poll = now + POLL_SECONDS
             self._rung = self.runs.claim()
@@ -163,7 +162,7 @@ class Reactor(threading.Thread):
         """Seconds to wait for the inbox."""
         if self.runs.active or (self.runs.ready and self.pool.free > 0) or self._wants_more():
             return 0.0
-        now = time.monotonic()
+        now = self.around.monotonic()
         until = min(self._next_poll, self._next_renewal)
         due = self.runs.timers.next()
         if due is not None:
@@ -197,7 +196,7 @@ class Reactor(threading.Thread):
         if self.pool.given_up >= MAX_GIVEN_UP:
             logger.error("%d threads are stuck: this worker stops", self.pool.given_up)
             self.stop()
-        workers.beat(self.owner, self.worker, "runs", self.figures())
+        self.around.beat(self.owner, self.worker, "runs", self.figures())
         self.runs.renew()
         for run in self.runs.owned.values():
             self.sending.follow(run)
@@ -309,7 +308,7 @@ class Reactor(threading.Thread):
         if not run.has_news:
             runs.active.pop(run.id, None)
         if run.has_ready():
-            runs.ready.setdefault(run.id, time.monotonic())
+            runs.ready.setdefault(run.id, self.around.monotonic())
             self.sending.follow(run)
             return False
         runs.ready.pop(run.id, None)
@@ -323,18 +322,18 @@ class Reactor(threading.Thread):
 
     def _recover(self, delay: float) -> None:
         """After a failure of the database: nobody knows what was stored, so load everything anew."""
-        connection.close()
-        self.stopping.wait(delay * (0.5 + random.random() / 2))  # noqa: S311 — jitter
+        self.around.disconnect()
+        self.stopping.wait(delay * (0.5 + self.around.random() / 2))
         self._rung = True
         self._next_renewal = 0.0  # the leases may be near their end, and a claim's answer be lost
         self.runs.mark_stale(list(self.runs.owned))
 
     def _drain_and_release(self) -> None:
         """Short attempts end, long ones are put back, all runs are let go."""
-        until = time.monotonic() + self.stop_seconds
+        until = self.around.monotonic() + self.stop_seconds
         runs = self.runs
         try:
-            while self.pool.in_flight and time.monotonic() < until:
+            while self.pool.in_flight and self.around.monotonic() < until:
                 self._collect(0.05)
                 self._decide_and_store()
             for run in runs.owned.values():
@@ -347,7 +346,7 @@ class Reactor(threading.Thread):
                 self._decide_and_store()
             past = runs.clock.now() - timedelta(seconds=1)
             runs.release([(run, past) for run in runs.owned.values()])
-            workers.leave(self.owner)
+            self.around.leave(self.owner)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("the database failed at the end; the leases run out by themselves: %s", error)
 

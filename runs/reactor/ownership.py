@@ -5,17 +5,17 @@ stale (somebody else wrote, or nobody knows what was stored) is loaded anew befo
 """
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from runs.machine.draft import Draft
 from runs.machine.stimuli import Due, EngineError, Failed, Lost, PutBack, Succeeded
 from runs.reactor.attempts import Attempts
 from runs.reactor.owned import Owned, Timers
 from runs.reactor.sending import Sending
+from runs.reactor.surroundings import Surroundings
 from runs.store import Lease, Store, Write
 from runs.store.safely import load_safely
 from staterail.core.clock import DatabaseClock
@@ -31,10 +31,11 @@ FAIR_SECONDS = 1.0  # that a ready run waits before it goes ahead of runs that a
 class Ownership:
     """Only the reactor's thread uses it."""
 
-    def __init__(self, store: Store, attempts: Attempts, sending: Sending) -> None:
-        self.owner = uuid4()  # new with every start of a process
+    def __init__(self, store: Store, attempts: Attempts, sending: Sending, around: Surroundings) -> None:
+        self.owner = around.owner()  # new with every start of a process
         self.store, self.attempts, self.sending = store, attempts, sending
-        self.clock = DatabaseClock()
+        self._monotonic = around.monotonic
+        self.clock = DatabaseClock(around.monotonic)
         self.owned: dict[UUID, Owned] = {}
         self.ready: dict[UUID, float] = {}  # since when (monotonic)
         self.active: dict[UUID, None] = {}
@@ -76,7 +77,7 @@ class Ownership:
         waiting: list[UUID] = []
         if self.ready and free > 0:
             waiting = [id for id in self.ready if id not in self.active]
-        first = waiting and time.monotonic() - self.ready[waiting[0]] > FAIR_SECONDS
+        first = waiting and self._monotonic() - self.ready[waiting[0]] > FAIR_SECONDS
         waiting = self._in_turn(waiting)[:free]
         ids = [*waiting, *self.active] if first else [*self.active, *waiting]
         return [self.owned[id] for id in ids]

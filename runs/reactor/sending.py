@@ -31,8 +31,8 @@ def isolated_steps(plan: Plan) -> frozenset[int]:
 class Sending:
     """Only the reactor's thread uses it. Without `send` nothing is sent: isolated tasks run in children of ours."""
 
-    def __init__(self, send: Send | None) -> None:
-        self._send = send
+    def __init__(self, send: Send | None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._send, self._monotonic = send, monotonic
         self._steps: WeakKeyDictionary[Plan, frozenset[int]] = WeakKeyDictionary()
         self._sent: dict[tuple[UUID, int, int], float] = {}  # (run, step, attempts before) -> when
         self.waiting: dict[UUID, None] = {}  # runs that found the queue full
@@ -58,7 +58,7 @@ class Sending:
         for key in [key for key in self._sent if key[0] == run.id and key not in ready]:
             del self._sent[key]
         self.waiting.pop(run.id, None)
-        now = time.monotonic()
+        now = self._monotonic()
         for key in sorted(ready, key=lambda key: key[1]):
             known = self._sent.get(key)
             if known is not None and now - known < RESEND_SECONDS:

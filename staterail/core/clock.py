@@ -1,6 +1,7 @@
 """One clock: the database's. A process keeps the offset of its monotonic clock to it."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -11,15 +12,16 @@ class DatabaseClock:
     every statement of the store that returns a time corrects the offset.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._base = datetime.now(UTC)
-        self._at = time.monotonic()
+        self._at = monotonic()
 
     def observe(self, database_now: datetime) -> datetime:
         """Take over the time that a statement just returned."""
-        self._base, self._at = database_now, time.monotonic()
+        self._base, self._at = database_now, self._monotonic()
         return database_now
 
     def now(self) -> datetime:
         """Aware UTC."""
-        return self._base + timedelta(seconds=time.monotonic() - self._at)
+        return self._base + timedelta(seconds=self._monotonic() - self._at)
