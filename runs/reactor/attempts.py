@@ -36,11 +36,12 @@ class Attempts:
         if run is None:
             return
         key = (result.job.step, result.job.call.attempt)
-        run.jobs.pop(key, None)
-        if result.logs:
-            run.logs.append(self._batch(run, result.job, result.logs))
-        run.log_numbers.pop(key, None)
-        run.stimuli.append(result.stimulus)
+        if run.jobs.get(key) is result.job:  # else the run was lost and is ours again: what was lost with it, is
+            del run.jobs[key]
+            if result.logs:
+                run.logs.append(self._batch(run, result.job, result.logs))
+            run.log_numbers.pop(key, None)
+        run.stimuli.append(result.stimulus)  # of an attempt that is not the live one it changes nothing
 
     def tell(self, job: Job | None) -> None:
         """Nobody waits for this attempt any more: its executor is to end."""

@@ -3,10 +3,10 @@
 import pytest
 from django.db import OperationalError
 
-from runs.models import StepRun
+from runs.models import StepLog, StepRun, WorkflowRun
 from runs.services import cancel_run, decide_approval, retry_run, retry_step
 from runs.tests.machine.simulation import definition
-from runs.tests.reactor.bench import fails, failure, releases, row, started, state, step, told
+from runs.tests.reactor.bench import fails, failure, releases, row, started, state, step, told, until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nothing_broken")]
 ASK = {"kind": "HumanApproval", "config": {"title": "Go on?"}}
@@ -158,6 +158,25 @@ def test_a_late_result_changes_nothing(benches):
     assert (row(run_id).revision, told(run_id), StepRun.objects.get(run_id=run_id, step_id="a").output) == before
     assert not slow.owns(run_id)
     assert slow.reactor.pool.free == slow.reactor.pool.size
+
+
+def test_a_late_result_changes_nothing_where_its_process_owns_the_run_again(bench):
+    run_id = started(ENDS)
+    bench.has_started("a")
+    first = bench.job("a")
+    bench.reactor.runs.forget(run_id)  # its lease was lost, and nobody else took it
+    WorkflowRun.objects.filter(id=run_id).update(lease_owner=None, wake_at=bench.store.now())
+    bench.has_started("a", 2)
+    before = (row(run_id).revision, told(run_id))
+    first.call.log.write("late")
+    bench.hands.end("a", "late", 1)
+    until(lambda: any(result.job is first for result in bench.inbox.results))
+
+    bench.turn(2)
+
+    assert (row(run_id).revision, told(run_id)) == before
+    assert not StepLog.objects.filter(run_id=run_id).exists()
+    assert bench.reactor.pool.in_flight == 1
 
 
 def test_an_owner_that_lost_its_lease_tells_its_attempts_to_end(benches):
