@@ -1,15 +1,16 @@
 """Random definitions and outcomes: every construct of the language, the failing ones too."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from hypothesis import strategies as st
 
 from runs.machine.stimuli import Lost, PutBack, Stimulus
 from runs.tests.machine.simulation import definition, done, failed
 
+T = TypeVar("T")
 INPUT = '{"n": 2}'
-SOME = st.integers(0, 3).map(lambda n: n == 0)
+SOME = [False, False, False, True]
 WHENS = [
     "true", "false", "input.n > 1", "input.n < 1", "input.missing.deep", "input.n", "steps.s0.state == 'succeeded'",
     "steps.s0.output.v == 1", "steps.s0.attempt > 1", "steps.s0.error.code == 'boom'",
@@ -19,52 +20,70 @@ TIMES = [{"for": "5s"}, {"for": "0s"}, {"until": "2026-01-01T12:00:07Z"}, {"unti
 CODES = ["boom", "network", "http_503", "timeout", "http_404"]
 
 
-@st.composite
-def steps(draw: st.DrawFn) -> dict[str, Any]:
-    step: dict[str, Any] = {"join": draw(st.sampled_from(["all", "all", "any", "strict_all"]))}
-    kind = draw(st.sampled_from(["Task", "Task", "Task", "Task", "Delay", "HumanApproval"]))
+class Dice(Protocol):
+    """Where chance comes from: Hypothesis, which makes what fails smaller, or a seed."""
+
+    def pick(self, choices: Sequence[T]) -> T: ...
+
+
+class Drawn:
+    """Dice of Hypothesis."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def pick(self, choices: Sequence[T]) -> T:
+        return self._draw(st.sampled_from(choices))
+
+
+def a_step(dice: Dice) -> dict[str, Any]:
+    step: dict[str, Any] = {"join": dice.pick(["all", "all", "any", "strict_all"])}
+    kind = dice.pick(["Task", "Task", "Task", "Task", "Delay", "HumanApproval"])
     if kind == "Delay":
-        step |= {"kind": kind, "config": draw(st.sampled_from(TIMES))}
+        step |= {"kind": kind, "config": dice.pick(TIMES)}
     elif kind == "HumanApproval":
         step |= {"kind": kind, "config": {"title": "t"}, "timeout": "1m"}
     else:
-        step["config"] = {"name": "core.echo", "args": draw(st.sampled_from(ARGS[:2] if draw(st.booleans()) else ARGS))}
-        if draw(SOME):
+        step["config"] = {"name": "core.echo", "args": dice.pick(dice.pick([ARGS[:2], ARGS]))}
+        if dice.pick(SOME):
             step["circuit_breaker"] = {"key": "k"}
-    step["retry"] = {"max_attempts": draw(st.integers(1, 3)), "jitter": draw(st.sampled_from(["full", "none"]))}
-    if draw(SOME):
-        step["retry"]["errors"] = draw(st.sampled_from([["boom"], ["http_5xx", "timeout"], ["network"]]))
-    if draw(SOME):
+    step["retry"] = {"max_attempts": dice.pick([1, 2, 3]), "jitter": dice.pick(["full", "none"])}
+    if dice.pick(SOME):
+        step["retry"]["errors"] = dice.pick([["boom"], ["http_5xx", "timeout"], ["network"]])
+    if dice.pick(SOME):
         step["timeout"] = "2s"
     return step
 
 
-@st.composite
-def edges(draw: st.DrawFn) -> dict[str, Any]:
-    edge: dict[str, Any] = {"on": draw(st.sampled_from(["success", "success", "success", "failure", "always"]))}
-    if edge["on"] == "success" and draw(SOME):
+def an_edge(dice: Dice) -> dict[str, Any]:
+    edge: dict[str, Any] = {"on": dice.pick(["success", "success", "success", "failure", "always"])}
+    if edge["on"] == "success" and dice.pick(SOME):
         return {**edge, "default": True}
-    if edge["on"] == "failure" and draw(st.booleans()):
-        edge["errors"] = draw(st.sampled_from([["boom"], ["http_5xx", "timeout"], ["expression_error"]]))
-    if draw(st.booleans()):
-        edge["when"] = draw(st.sampled_from(WHENS))
+    if edge["on"] == "failure" and dice.pick([False, True]):
+        edge["errors"] = dice.pick([["boom"], ["http_5xx", "timeout"], ["expression_error"]])
+    if dice.pick([False, True]):
+        edge["when"] = dice.pick(WHENS)
     return edge
+
+
+def a_graph(dice: Dice) -> dict[str, Any]:
+    named = {f"s{i}": a_step(dice) for i in range(dice.pick(range(1, 9)))}
+    transitions = [
+        (f"s{dice.pick(range(j))}", f"s{j}", an_edge(dice))
+        for j in range(1, len(named))
+        for _ in range(dice.pick(range(4)))  # the same two twice is two transitions
+    ]
+    rest: dict[str, Any] = {"on_failure": dice.pick(["stop", "continue"])}
+    if dice.pick(SOME):
+        rest["timeout"] = "20s"
+    if dice.pick(SOME):
+        rest["output"] = dice.pick(["${steps.s0.state}", "${steps.s0.output.v}"])
+    return definition(named, *transitions, **rest)
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, Any]:
-    named = {f"s{i}": step for i, step in enumerate(draw(st.lists(steps(), min_size=1, max_size=8)))}
-    transitions = [
-        (f"s{i}", f"s{j}", draw(edges()))
-        for j in range(1, len(named))
-        for i in draw(st.lists(st.integers(0, j - 1), max_size=3))  # the same one twice is two transitions
-    ]
-    rest: dict[str, Any] = {"on_failure": draw(st.sampled_from(["stop", "continue"]))}
-    if draw(SOME):
-        rest["timeout"] = "20s"
-    if draw(SOME):
-        rest["output"] = draw(st.sampled_from(["${steps.s0.state}", "${steps.s0.output.v}"]))
-    return definition(named, *transitions, **rest)
+    return a_graph(Drawn(draw))
 
 
 def outcomes(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Callable[[str, int, Any], Stimulus | None]:

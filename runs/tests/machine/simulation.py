@@ -14,7 +14,7 @@ from runs.machine.decision import Decision, Event, Execute
 from runs.machine.fold import FoldedRun, fold
 from runs.machine.plan import Plan
 from runs.machine.snapshot import RunHead, Snapshot, StepRow
-from runs.machine.states import RUN_FINAL, StepState
+from runs.machine.states import RUN_FINAL, STEP_FINAL, StepState
 from runs.machine.stimuli import Due, Failed, Start, StartReady, Stimulus, Succeeded
 from staterail.core.strict_json import dumps
 from workflows.definition.parsing import load
@@ -201,39 +201,44 @@ class Simulation:
         return [e for e in self.events if e.step_id == id and event_type in (None, e.event_type)]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The log as the columns of `Event`, through JSON like a store's."""
-        return [
-            {**event._asdict(), "item_index": None, "payload": json.loads(dumps(event.payload))}
-            for event in self.events
-        ]
+        return rows_of(self.events)
 
     def folded(self) -> FoldedRun:
         return fold(self.rows())
 
     def check(self) -> None:
-        """The log is legal, and folds to the rows; the counters are those of a fresh snapshot."""
-        folded = self.folded()
-        assert folded.wrong == []
-        assert audit(self.plan.definition, self.rows()) == []
-        run = self.run.run
-        assert (folded.state, folded.generation, folded.seq) == (run.state, run.generation, run.seq)
-        assert (folded.started_at, folded.completed_at, folded.error) == (run.started_at, run.completed_at, run.error)
-        for id, i in self.plan.index.items():
-            row, step = self.run.steps.get(i), folded.steps.get(id)
-            if row is None or step is None:
-                assert row is None
-                assert step is None
-                continue
-            known = asdict(step)
-            known["taken"] = None if step.taken is None else tuple(self.plan.edge_index[t] for t in step.taken)
-            assert known == {name: getattr(row, name) for name in known}, id
-        fresh = Snapshot(self.run.head, self.plan, run, dict(self.run.steps))
-        for i in range(len(self.plan.steps)):
-            assert fresh.resolved.get(i, 0) == self.run.resolved.get(i, 0), (self.plan.ids[i], "resolved")
-            assert fresh.taken.get(i, 0) == self.run.taken.get(i, 0), (self.plan.ids[i], "taken")
-        assert set(fresh.queued) == set(self.run.queued)
-        assert set(fresh.running) == set(self.run.running)
-        assert fresh.faults == self.run.faults
-        if self.over:
-            rows = [self.row(id).state for id in self.plan.ids]
-            assert all(state in (StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED) for state in rows)
+        check_log(self.run, self.events)
+
+
+def rows_of(events: list[Event]) -> list[dict[str, Any]]:
+    """A log as the columns of `Event`, through JSON like a store's."""
+    return [{**event._asdict(), "item_index": None, "payload": json.loads(dumps(event.payload))} for event in events]
+
+
+def check_log(known: Snapshot, events: list[Event]) -> None:
+    """The log is legal, and folds to the rows; the counters are those of a fresh snapshot."""
+    rows, plan, run = rows_of(events), known.plan, known.run
+    folded = fold(rows)
+    assert folded.wrong == []
+    assert audit(plan.definition, rows) == []
+    assert (folded.state, folded.generation, folded.seq) == (run.state, run.generation, run.seq)
+    assert (folded.started_at, folded.completed_at, folded.error) == (run.started_at, run.completed_at, run.error)
+    for id, i in plan.index.items():
+        row, step = known.steps.get(i), folded.steps.get(id)
+        if row is None or step is None:
+            assert row is None
+            assert step is None
+            continue
+        told = asdict(step)
+        told["taken"] = None if step.taken is None else tuple(plan.edge_index[t] for t in step.taken)
+        assert told == {name: getattr(row, name) for name in told}, id
+    fresh = Snapshot(known.head, plan, run, dict(known.steps))
+    for i in range(len(plan.steps)):
+        assert fresh.resolved.get(i, 0) == known.resolved.get(i, 0), (plan.ids[i], "resolved")
+        assert fresh.taken.get(i, 0) == known.taken.get(i, 0), (plan.ids[i], "taken")
+    assert set(fresh.queued) == set(known.queued)
+    assert set(fresh.running) == set(known.running)
+    assert fresh.faults == known.faults
+    if run.state in RUN_FINAL:
+        states = [known.steps[i].state if i in known.steps else StepState.IDLE for i in range(len(plan.steps))]
+        assert all(state in STEP_FINAL for state in states)
