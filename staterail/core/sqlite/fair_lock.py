@@ -12,19 +12,23 @@ class FairLock:
         self._held = False
         self._waiters: deque[threading.Lock] = deque()
 
-    def acquire(self) -> None:
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait for our turn, at most `timeout` seconds where it is not negative; whether it came."""
         with self._mutex:
             if not self._held:
                 self._held = True
-                return
+                return True
             gate = threading.Lock()
             gate.acquire()
             self._waiters.append(gate)
         try:
-            gate.acquire()  # opened by the holder before us, who leaves the lock held
+            if gate.acquire(timeout=timeout):  # opened by the holder before us, who leaves the lock held
+                return True
         except BaseException:  # a signal's handler raised: nobody must wait for us
             self._give_up(gate)
             raise
+        self._give_up(gate)
+        return False
 
     def _give_up(self, gate: threading.Lock) -> None:
         with self._mutex:

@@ -150,6 +150,21 @@ def test_a_waiter_to_whom_the_lock_was_handed_as_it_was_interrupted_hands_it_on(
     assert is_free(lock)
 
 
+def test_a_waiter_whose_patience_ends_leaves_the_queue():
+    lock, served = FairLock(), []
+    lock.acquire()
+
+    came = lock.acquire(timeout=0.01)
+    threads = queue_up(lock, 2, served)
+    lock.release()
+    for thread in threads:
+        thread.join(NOT_STUCK)
+
+    assert not came
+    assert served == [0, 1]
+    assert is_free(lock)
+
+
 # In front of a database
 
 
@@ -240,3 +255,42 @@ def test_reading_waits_for_no_writer(lock):
     execute("SELECT count(*) FROM a")
 
     lock.release()
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO a VALUES (1)", " update a SET id = 2", "DELETE FROM a"])
+def test_a_write_without_a_transaction_waits_for_its_turn_too(lock, statement):
+    connections["own"].settings_dict["OPTIONS"] = {"timeout": NOT_STUCK}
+    lock.acquire()
+    released = []
+
+    def release_once_somebody_waits():
+        until(lambda: lock._waiters)
+        released.append(True)
+        lock.release()
+
+    threading.Thread(target=release_once_somebody_waits, daemon=True).start()
+    execute(statement)
+
+    assert released == [True]
+    assert is_free(lock)
+
+
+def test_a_write_without_a_transaction_that_fails_gives_the_lock_back(lock):
+    execute("INSERT INTO a VALUES (1)")
+
+    with pytest.raises(IntegrityError):
+        execute("INSERT INTO a VALUES (1)")
+
+    assert not lock._held
+
+
+@pytest.mark.parametrize("begin", [lambda: transaction.atomic(using="own"), contextlib.nullcontext])
+def test_who_waits_for_too_long_is_told_that_the_database_is_locked(lock, begin):
+    lock.acquire()
+
+    with pytest.raises(OperationalError, match="database is locked"), begin():
+        execute("INSERT INTO a VALUES (1)")
+
+    lock.release()
+    execute("INSERT INTO a VALUES (1)")
+    assert not lock._held
