@@ -57,7 +57,7 @@ def take(run_id: UUID, step_id: str, holder: str, worker: str) -> tuple[Loaded, 
         if i is None:
             return None
         gates.ask([snapshot], now)
-        names, verdicts = gates.secret_names(snapshot.head.tenant_id), gates.of_run.get(run_id, {})
+        names, verdicts = gates.given(snapshot.head)
         start = StartReady(1, worker, names, verdicts)
         decision = decide_all(snapshot, [TakeApart(i, holder, LEASE, start)], now)
         if not decision.changes:

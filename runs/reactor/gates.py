@@ -13,7 +13,7 @@ from runs.breakers import Verdict
 from runs.executors.base import Call
 from runs.machine.decision import Execute
 from runs.machine.plan import Plan
-from runs.machine.snapshot import Snapshot
+from runs.machine.snapshot import RunHead, Snapshot
 from runs.machine.states import Reason
 from runs.reactor.pool import Job
 from staterail.accounts.secrets import secret_values
@@ -21,6 +21,7 @@ from workflows.task_registry import registered
 
 Verdicts = dict[int, datetime | None]
 _NO_NAMES: frozenset[str] = frozenset()
+_NO_VERDICTS: Verdicts = {}
 _NOBODY: frozenset[int] = frozenset()
 
 
@@ -58,9 +59,13 @@ class Gates:
             self._values[tenant_id] = secret_values(tenant_id, wanted)
         return self
 
-    def secret_names(self, tenant_id: UUID) -> frozenset[str]:
-        values = self._values.get(tenant_id)
-        return frozenset(values) if values else _NO_NAMES
+    def given(self, head: RunHead) -> tuple[frozenset[str], Verdicts]:
+        """What a run's steps may start with: the names of secrets that its tenant has, and the breakers' verdicts."""
+        values = self._values.get(head.tenant_id) if self._values else None
+        return (
+            frozenset(values) if values else _NO_NAMES,
+            self.of_run.get(head.id, _NO_VERDICTS) if self.of_run else _NO_VERDICTS,
+        )
 
     def _verdicts(
         self, snapshot: Snapshot, now: datetime, apart: frozenset[int], free: int

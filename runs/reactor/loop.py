@@ -48,7 +48,7 @@ DRAIN = 2_000  # items of the inbox at a time
 MAX_GIVEN_UP = 16
 BATCH_BYTES = 8 * 1024 * 1024  # of values in one commit, about
 UNSTORABLE_FOR = timedelta(minutes=1)  # that a run is let alone of which nothing can be stored
-Planned = tuple[Write, list[Job]]
+Planned = tuple[Owned, Write, list[Job]]
 """What is to be stored, and the attempts that begin once it is."""
 
 
@@ -211,27 +211,30 @@ class Reactor(threading.Thread):
             return
         now = self.runs.clock.now()
         gates = self.gates.ask([run.snapshot for run in runs], now, self.sending.apart, free=self.pool.free)
-        room, planned = self.pool.free if not self.stopping.is_set() else 0, []
-        for left, run in zip(range(len(runs), 0, -1), runs, strict=True):
-            if room <= 0 and not run.has_news:
-                continue
-            write, jobs = self._decide(run, max(1, room // left) if room > 0 else 0, gates, now)
-            if write is not None:
-                room -= len(jobs)
-                planned.append((write, jobs))
+        room, left = self.pool.free if not self.stopping.is_set() else 0, len(runs)
+        planned: list[Planned] = []
+        waiting: set[Owned] = set()  # goes on waiting for a thread
+        for run in runs:
+            if room > 0 or run.has_news:
+                write, jobs = self._decide(run, max(1, room // left) if room > 0 else 0, gates, now)
+                if write is not None:
+                    room -= len(jobs)
+                    planned.append((run, write, jobs))
+            elif run in self.runs.ready and run not in self.runs.active:
+                waiting.add(run)
+            left -= 1
         for batch in _batches(planned):
             self._store(batch, now)
         self._tell_breakers()
         for run_id in list(self.sending.waiting):
             self.sending.follow(self.runs.owned[run_id])
-        self.runs.release([(run, run.next_due()) for run in runs if self._waits_long(run)])
+        self.runs.release([(run, run.next_due()) for run in runs if run not in waiting and self._waits_long(run)])
 
     def _decide(self, run: Owned, room: int, gates: Gates, now: datetime) -> tuple[Write | None, list[Job]]:
         """What is to be stored of a run, and the attempts that begin once it is."""
         snapshot, stimuli, run.fresh = run.snapshot, list(run.stimuli), False
         if not self.stopping.is_set():
-            names, verdicts = gates.secret_names(snapshot.head.tenant_id), gates.of_run.get(snapshot.head.id, {})
-            stimuli.append(StartReady(room, self.worker, names, verdicts, run.apart))
+            stimuli.append(StartReady(room, self.worker, *gates.given(snapshot.head), run.apart))
         try:
             decision = decide_all(snapshot, stimuli, now)
             jobs = [gates.job(snapshot, command) for command in decision.commands if isinstance(command, Execute)]
@@ -248,30 +251,28 @@ class Reactor(threading.Thread):
         return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=f"reactor:{self.worker}"[:64]), jobs
 
     def _store(self, batch: list[Planned], now: datetime) -> None:
-        owned = self.runs.owned
         try:
-            winners, broken = persist_safely(self.store, [write for write, _ in batch])
+            winners, broken = persist_safely(self.store, [write for _, write, _ in batch])
         except (DatabaseError, InterfaceError):  # perhaps stored, perhaps not: the rows will say
-            for write, jobs in batch:
-                owned[write.decision.run_id].doubt(jobs)
+            for run, _, jobs in batch:
+                run.doubt(jobs)
             raise
         self.batches += 1
         self.persisted += len(winners)
-        for write, jobs in batch:
-            run = owned[write.decision.run_id]
-            if run.id in broken:
-                self._cannot_store(run, broken[run.id])
-            elif run.id not in winners:  # another's write came first: load it and judge again
-                self.runs.mark_stale([run.id])
-            else:
+        for run, write, jobs in batch:
+            if write.decision.run_id in winners:
                 self._won(run, write.decision, jobs, now)
+            elif run.id in broken:
+                self._cannot_store(run, broken[run.id])
+            else:  # another's write came first: load it and judge again
+                self.runs.mark_stale([run.id])
 
     def _won(self, run: Owned, decision: Decision, jobs: list[Job], now: datetime) -> None:
         """Carry out what is stored: nothing in here may fail, a neighbour's attempts would be taken for lost."""
         stimuli, run.stimuli, run.logs, run.unstorable = run.stimuli, [], [], False
         self.outcomes.add(outcomes_of(run.snapshot, stimuli, now))
         run.apply(decision)
-        self.runs.active.pop(run.id, None)
+        self.runs.active.pop(run, None)
         for job in jobs:
             self.runs.served(run)
             self.attempts.execute(run, job)
@@ -301,17 +302,17 @@ class Reactor(threading.Thread):
         runs = self.runs
         if run.id not in runs.owned or run.stale:
             return False
-        if run.id not in runs.active and run.snapshot.run.state in RUN_FINAL:
+        if run not in runs.active and run.snapshot.run.state in RUN_FINAL:
             runs.forget(run.id)
             self._rung = self._rung or run.snapshot.run.limited  # its end may have woken one that was held back
             return False
         if not run.has_news:
-            runs.active.pop(run.id, None)
+            runs.active.pop(run, None)
         if run.has_ready():
-            runs.ready.setdefault(run.id, self.around.monotonic())
+            runs.ready.setdefault(run, self.around.monotonic())
             self.sending.follow(run)
             return False
-        runs.ready.pop(run.id, None)
+        runs.ready.pop(run, None)
         self.sending.follow(run)
         if not run.is_idle():
             return False
@@ -355,12 +356,12 @@ def _batches(planned: list[Planned]) -> Iterator[list[Planned]]:
     """At least one write each, and as many as BATCH_BYTES hold."""
     batch: list[Planned] = []
     size = 0
-    for write, jobs in planned:
+    for run, write, jobs in planned:
         more = _size(write)
         if batch and size + more > BATCH_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append((write, jobs))
+        batch.append((run, write, jobs))
         size += more
     if batch:
         yield batch

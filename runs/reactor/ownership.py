@@ -5,9 +5,10 @@ stale (somebody else wrote, or nobody knows what was stored) is loaded anew befo
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from uuid import UUID
 
 from runs.machine.draft import Draft
@@ -37,24 +38,25 @@ class Ownership:
         self._monotonic = around.monotonic
         self.clock = DatabaseClock(around.monotonic)
         self.owned: dict[UUID, Owned] = {}
-        self.ready: dict[UUID, float] = {}  # since when (monotonic)
-        self.active: dict[UUID, None] = {}
+        self.ready: dict[Owned, float] = {}  # since when (monotonic)
+        self.active: dict[Owned, None] = {}
         self.timers = Timers()
         self._steps = 0
+        self._runs_of: Counter[UUID] = Counter()  # tenant -> how many of its runs are here
         self._served: dict[UUID, int] = {}  # tenant -> when it last had a thread
         self._turns = 0
 
     # What there is to do
 
     def activate(self, run: Owned) -> None:
-        self.active[run.id] = None
+        self.active[run] = None
 
     def mark_stale(self, run_ids: Iterable[UUID]) -> None:
         for run_id in run_ids:
             run = self.owned.get(run_id)
             if run is not None:
                 run.stale = True
-                self.active[run_id] = None
+                self.active[run] = None
 
     def mark_due(self, draw: float) -> None:
         """Runs whose time has come; `draw` in [0, 1) is the jitter of a retry that follows."""
@@ -63,7 +65,7 @@ class Ownership:
                 run.stale = True  # its holder may have prolonged its lease, which no revision tells
             else:
                 run.stimuli.append(Due(step, draw))
-            self.active[run.id] = None
+            self.active[run] = None
 
     def _is_held_apart(self, run: Owned, step: int) -> bool:
         """Whether another process executes the step, as of before its lease's end."""
@@ -74,27 +76,29 @@ class Ownership:
 
     def whose_turn(self, free: int) -> list[Owned]:
         """Runs with news, then runs that wait for a thread; these first once one waited for long."""
-        waiting: list[UUID] = []
+        waiting: list[Owned] = []
         if self.ready and free > 0:
-            waiting = [id for id in self.ready if id not in self.active]
-        first = waiting and self._monotonic() - self.ready[waiting[0]] > FAIR_SECONDS
+            others = (run for run in self.ready if run not in self.active)
+            waiting = list(others if len(self._runs_of) > 1 else islice(others, free))
+        if not waiting:
+            return list(self.active)
+        first = self._monotonic() - self.ready[waiting[0]] > FAIR_SECONDS
         waiting = self._in_turn(waiting)[:free]
-        ids = [*waiting, *self.active] if first else [*self.active, *waiting]
-        return [self.owned[id] for id in ids]
+        return [*waiting, *self.active] if first else [*self.active, *waiting]
 
-    def _in_turn(self, run_ids: list[UUID]) -> list[UUID]:
+    def _in_turn(self, runs: list[Owned]) -> list[Owned]:
         """Tenants in turn, from the one on that was served longest ago; of each the run first that waits longest."""
-        of_tenant: dict[UUID, list[UUID]] = {}
-        for run_id in run_ids:
-            of_tenant.setdefault(self.owned[run_id].snapshot.head.tenant_id, []).append(run_id)
-        if len(of_tenant) < 2:
-            return run_ids
+        if len(self._runs_of) < 2:
+            return runs
+        of_tenant: dict[UUID, list[Owned]] = {}
+        for run in runs:
+            of_tenant.setdefault(run.snapshot.head.tenant_id, []).append(run)
         tenants = sorted(of_tenant, key=lambda id: self._served.get(id, 0))
-        return [id for id in chain.from_iterable(zip_longest(*(of_tenant[t] for t in tenants))) if id is not None]
+        return [run for run in chain.from_iterable(zip_longest(*(of_tenant[t] for t in tenants))) if run is not None]
 
     def served(self, run: Owned) -> None:
         """An attempt of it begins: other runs, and other tenants, that wait for a thread go before it now."""
-        self.ready.pop(run.id, None)
+        self.ready.pop(run, None)
         self._turns += 1
         self._served[run.snapshot.head.tenant_id] = self._turns
 
@@ -122,11 +126,11 @@ class Ownership:
     def _make_room(self) -> None:
         """Let go of those that wait for their time, though it is near: others wait for us."""
         soon = self.clock.now() + HOLD_WHEN_FULL
-        waits = [(run, run.next_due()) for run in self.owned.values() if run.id not in self.active and run.is_idle()]
+        waits = [(run, run.next_due()) for run in self.owned.values() if run not in self.active and run.is_idle()]
         self.release([(run, due) for run, due in waits if due is None or due > soon])
 
     def load_stale(self) -> None:
-        self.load([id for id in self.active if self.owned[id].stale])
+        self.load([run.id for run in self.active if run.stale])
 
     def load(self, run_ids: list[UUID]) -> None:
         """Take runs into our hands as they stand; attempts that nobody here works on were lost with their worker."""
@@ -143,6 +147,7 @@ class Ownership:
             if run is None:
                 run = self.owned[run_id] = Owned(found.snapshot, self.sending.apart(found.snapshot.plan))
                 self._steps += len(found.snapshot.plan.steps)
+                self._runs_of[found.snapshot.head.tenant_id] += 1
             run.take(found.snapshot)
             run.loaded_at = self.clock.now()
             self.timers.add_all(run)
@@ -150,7 +155,7 @@ class Ownership:
             self._miss_attempts(run)
             if found.broken is not None:
                 run.stimuli = [EngineError(found.broken)]
-            self.active[run_id] = None
+            self.active[run] = None
 
     def _miss_attempts(self, run: Owned) -> None:
         """Attempts that the rows say execute, and that no thread here works on."""
@@ -169,14 +174,20 @@ class Ownership:
 
     def forget(self, run_id: UUID) -> None:
         """Drop a run that ended, was let go, or is another's now. Its attempts are told to end."""
-        self.active.pop(run_id, None)
-        self.ready.pop(run_id, None)
         self.sending.forget(run_id)
         run = self.owned.pop(run_id, None)
-        if run is not None:
-            self._steps -= len(run.snapshot.plan.steps)
-            for job in run.jobs.values():
-                self.attempts.tell(job)
+        if run is None:
+            return
+        self.active.pop(run, None)
+        self.ready.pop(run, None)
+        head = run.snapshot.head
+        self._steps -= len(run.snapshot.plan.steps)
+        self._runs_of[head.tenant_id] -= 1
+        if not self._runs_of[head.tenant_id]:
+            del self._runs_of[head.tenant_id]
+            self._served.pop(head.tenant_id, None)
+        for job in run.jobs.values():
+            self.attempts.tell(job)
 
     def renew(self) -> None:
         """Prolong all leases; find out what others took over or wrote to."""

@@ -18,10 +18,12 @@ from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
 from runs.store.turns import Turns
-from staterail.core.ids import derived_uuid7
+from staterail.core.ids import derived_hex
 from staterail.core.strict_json import dumps_known
 
 Row = tuple[Any, ...]
+Times = dict[datetime, str]
+"""Texts of the times of a batch, which are mostly the same few."""
 CHUNK = 500  # ids in one IN list
 
 _RUN_SET = ", ".join(f"{column}=?" for column in RUN_COLUMNS)
@@ -167,12 +169,12 @@ class SqliteStore:
     def _winners(self, raw: Any, writes: Sequence[Write]) -> set[UUID]:
         """Who still stands on the revision that it was decided on; new runs are inserted here."""
         now = self.now()
-        expected = {write.decision.run_id.hex: write.decision.expected for write in writes if write.new is None}
+        expected = {write.decision.run_id.hex: write.decision for write in writes if write.new is None}
         winners: set[UUID] = set()
         for chunk in _batched(list(expected)):
             marks = ", ".join("?" * len(chunk))
             rows = raw.execute(f"SELECT id, revision FROM runs_workflowrun WHERE id IN ({marks})", chunk)  # noqa: S608
-            winners.update(UUID(id) for id, revision in rows if expected[id] == revision)
+            winners.update(expected[id].run_id for id, revision in rows if expected[id].expected == revision)
         for write in writes:
             if write.new is not None and raw.execute(_INSERT_RUN, _new_run(write, now)).rowcount == 1:
                 winners.add(write.decision.run_id)
@@ -180,7 +182,7 @@ class SqliteStore:
 
     def _write(self, raw: Any, writes: Sequence[Write]) -> None:
         now = _ts(self.now())
-        times: dict[datetime | None, str | None] = {None: None}
+        times: Times = {}
         updates: dict[Lease, list[Row]] = {}
         steps: list[Row] = []
         events: list[Row] = []
@@ -241,9 +243,11 @@ def _ts(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _cached(value: datetime | None, times: dict[datetime | None, str | None]) -> str | None:
+def _cached(value: datetime | None, times: Times) -> str | None:
+    if value is None:
+        return None
     text = times.get(value)
-    if text is None and value is not None:
+    if text is None:
         text = times[value] = _ts(value)
     return text
 
@@ -261,7 +265,7 @@ def _times(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _run_values(run: Any, times: dict[datetime | None, str | None]) -> Row:
+def _run_values(run: Any, times: Times) -> Row:
     return (
         run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
         _cached(run.started_at, times), _cached(run.completed_at, times), _cached(run.updated_at, times),
@@ -277,18 +281,18 @@ def _new_run(write: Write, now: datetime) -> Row:
         head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
         head.trace_id, head.corr_id, head.trigger, head.depth, _ts(new.created_at), new.started_by, new.started_by_ref,
         new.is_test, new.definition, new.idempotency_key, new.request_hash,
-        *_run_values(run, {None: None}), wake_at,
+        *_run_values(run, {}), wake_at,
     )  # fmt: skip
 
 
-def _step_rows(write: Write, times: dict[datetime | None, str | None], into: list[Row]) -> None:
-    tenant, run_id, plan = write.head.tenant_id.hex, write.head.id, write.plan
+def _step_rows(write: Write, times: Times, into: list[Row]) -> None:
+    tenant, run_id, run_hex, plan = write.head.tenant_id.hex, write.head.id, write.head.id.hex, write.plan
     for i, row in write.decision.steps.items():
         step = plan.steps[i]
         taken = None if row.taken is None else (text_of(taken_ids(plan, row)) if row.taken else "[]")
         into.append(
             (
-                derived_uuid7(run_id, step.id).hex, tenant, run_id.hex, step.id, step.kind,
+                derived_hex(run_id, step.id), tenant, run_hex, step.id, step.kind,
                 row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
                 _cached(row.wake_at, times), _cached(row.queued_at, times), _cached(row.started_at, times),
                 _cached(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,
@@ -297,7 +301,7 @@ def _step_rows(write: Write, times: dict[datetime | None, str | None], into: lis
         )  # fmt: skip
 
 
-def _event_rows(write: Write, times: dict[datetime | None, str | None], into: list[Row]) -> None:
+def _event_rows(write: Write, times: Times, into: list[Row]) -> None:
     head = write.head
     tenant, run_id, workflow = head.tenant_id.hex, head.id.hex, head.workflow_id.hex
     for e in write.decision.events:

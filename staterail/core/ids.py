@@ -33,6 +33,11 @@ def derived_uuid7(parent: UUID, name: str) -> UUID:
     return UUID(int=parent.int ^ _mask(name))
 
 
+def derived_hex(parent: UUID, name: str) -> str:
+    """`derived_uuid7` as 32 digits, at a third of the cost."""
+    return f"{parent.int ^ _mask(name):032x}"
+
+
 def uuid_or_none(text: str) -> UUID | None:
     """The id that `text` writes with its hyphens or without. Python's own parser lets much else pass."""
     return UUID(text) if _WRITTEN.fullmatch(text) else None

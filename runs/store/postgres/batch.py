@@ -20,7 +20,7 @@ from runs.store.postgres.statements import (
     STEPS,
 )  # fmt: skip
 from runs.store.rows import taken_ids, text_of
-from staterail.core.ids import derived_uuid7
+from staterail.core.ids import derived_hex
 from staterail.core.strict_json import dumps_known
 
 
@@ -101,7 +101,7 @@ def _step_rows(write: Write, times: dict[datetime | None, str | None], into: lis
         taken = None if row.taken is None else (text_of(taken_ids(plan, row)) if row.taken else "[]")
         into.append(
             (
-                derived_uuid7(run_id, step.id).hex, tenant, run_hex, step.id, step.kind,
+                derived_hex(run_id, step.id), tenant, run_hex, step.id, step.kind,
                 row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
                 _time(row.wake_at, times), _time(row.queued_at, times), _time(row.started_at, times),
                 _time(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from staterail.core.ids import derived_uuid7, uuid7, uuid_or_none
+from staterail.core.ids import derived_hex, derived_uuid7, uuid7, uuid_or_none
 
 
 def test_ids_are_of_version_7_and_in_order_of_time(monkeypatch):
@@ -24,6 +24,11 @@ def test_ids_made_one_after_the_other_are_in_order():
 
 def test_ids_of_one_millisecond_differ():
     assert len({uuid7() for _ in range(10_000)}) == 10_000
+
+
+@given(st.uuids(), st.text())
+def test_a_derived_id_as_digits_is_the_same_id(parent, name):
+    assert derived_hex(parent, name) == derived_uuid7(parent, name).hex
 
 
 def test_a_derived_id_is_always_the_same_in_the_millisecond_of_its_parent():
