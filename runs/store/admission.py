@@ -70,7 +70,7 @@ def _places(store: Store, limits: dict[UUID, int | None], writes: Sequence[Write
         wanting = {write.decision.run_id: write for write in mine if _wants_place(write)}
         if wanting and limit is not None:
             held = WorkflowRun.objects.filter(workflow_id=workflow_id, admission=HELD).order_by("id")
-            free = limit - _taken(workflow_id) + len(ending)
+            free = limit - _taken(workflow_id)  # the ends of this batch may lose their race: `_wake` sees who won
             refused |= wanting.keys() - entitled(free, held.values_list("id", flat=True)[: max(0, free)], wanting)
         for write in wanting.values():
             if write.decision.run_id not in refused:

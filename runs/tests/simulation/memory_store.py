@@ -178,7 +178,7 @@ class MemoryStore:
         wanting = {write.decision.run_id: write for write in writes if _wants_place(write)}
         refused: set[UUID] = set()
         if wanting and limit is not None:
-            free = limit - self.taken(workflow_id) + len(ending)
+            free = limit - self.taken(workflow_id)
             refused = wanting.keys() - entitled(free, [row.head.id for row in self._held(workflow_id)], wanting)
         for id, write in wanting.items():
             if id not in refused:

@@ -1,0 +1,60 @@
+"""`max_concurrent_runs`: never one too many, and nobody who is held back is forgotten."""
+
+import pytest
+
+from runs.machine.stimuli import Cancel, StartReady, Succeeded
+from runs.models import WorkflowRun
+from runs.store.admission import HELD, SLOT
+from runs.tests.store.worlds import World
+from workflows.models import Workflow
+
+START = StartReady(10, "w")
+NULL_FLOW = 1  # one step `a`, in `versions`
+
+
+@pytest.fixture
+def limited(world: World) -> World:
+    """Of the workflow with one step, one run at a time."""
+    Workflow.objects.filter(id=world.versions[NULL_FLOW].workflow_id).update(max_concurrent_runs=1)
+    return world
+
+
+def test_a_run_that_finds_no_place_is_held_and_woken_by_the_end_of_another(limited):
+    first, second = limited.start(NULL_FLOW), limited.start(NULL_FLOW)
+    limited.run_ready(first)
+
+    held = not limited.run_ready(second)
+    before = WorkflowRun.objects.get(id=second)
+    limited.tell(first, Succeeded(0, 1, "{}"))
+    after = WorkflowRun.objects.get(id=second)
+
+    assert held
+    assert (before.state, before.admission, before.wake_at > limited.store.now()) == ("pending", HELD, True)
+    assert (after.admission, after.wake_at <= limited.store.now()) == (HELD, True)
+    assert limited.run_ready(second)
+    assert WorkflowRun.objects.get(id=second).admission == SLOT
+
+
+def test_an_end_that_loses_its_race_frees_no_place_for_another_of_its_batch(limited):
+    first, second = limited.start(NULL_FLOW), limited.start(NULL_FLOW)
+    limited.run_ready(first)
+    limited.look(first)
+    limited.tell(first, Cancel())  # the attempt is told, and still executes
+
+    stale_end = limited.write(first, Succeeded(0, 1, "{}"), stale=True)
+    winners = limited.store.persist([stale_end, limited.write(second, START)])
+
+    assert winners == set()
+    assert [WorkflowRun.objects.get(id=id).admission for id in (first, second)] == [SLOT, HELD]
+
+
+def test_a_run_that_would_begin_in_the_batch_of_anothers_end_is_woken_by_it(limited):
+    first, second = limited.start(NULL_FLOW), limited.start(NULL_FLOW)
+    limited.run_ready(first)
+
+    limited.store.persist([limited.write(first, Succeeded(0, 1, "{}")), limited.write(second, START)])
+    waiting = WorkflowRun.objects.get(id=second)
+
+    assert WorkflowRun.objects.get(id=first).state == "completed"
+    assert (waiting.admission, waiting.wake_at <= limited.store.now()) == (HELD, True)
+    assert limited.run_ready(second)
