@@ -38,6 +38,8 @@ class Process:
             )  # fmt: skip
 
     def restart(self) -> None:
+        """Start it again, once it has ended."""
+        self.process.wait(STOP_SECONDS)
         self.process = self._launch()
 
     def send(self, number: signal.Signals) -> None:

@@ -47,6 +47,7 @@ def test_kill_9_of_a_worker_costs_a_loss_and_no_run(own):
     assert all(step["losses"] <= 1 for step in api.run(ids[0])["step_runs"] if "losses" in step)
 
 
+@pytest.mark.chaos
 def test_an_owner_that_was_paused_beyond_its_lease_changes_nothing_when_it_comes_back(own):
     cluster = own()
     api = cluster.api()
@@ -137,6 +138,7 @@ def test_without_redis_runs_go_on_by_the_poll_and_nobody_waits_for_it(own):
     assert set(all_ended(api, api.start_many(flow, 5)).values()) == {"completed"}
 
 
+@pytest.mark.chaos
 def test_a_rolling_stop_under_load_puts_back_what_is_long_and_fails_no_run(own):
     cluster = own()
     api = cluster.api()
@@ -160,6 +162,7 @@ def test_a_rolling_stop_under_load_puts_back_what_is_long_and_fails_no_run(own):
     )
 
 
+@pytest.mark.chaos
 def test_a_step_that_kills_its_workers_is_a_dead_letter_and_its_neighbours_are_not(own):
     cluster = own(workers=2)
     api = cluster.api()
@@ -182,6 +185,7 @@ def test_a_step_that_kills_its_workers_is_a_dead_letter_and_its_neighbours_are_n
     assert "There are no dead letters." in cluster.command("dead_letters", "list")
 
 
+@pytest.mark.chaos
 def test_max_concurrent_runs_holds_with_two_workers_and_a_kill(own):
     cluster = own()
     api = cluster.api()
@@ -205,6 +209,7 @@ def test_max_concurrent_runs_holds_with_two_workers_and_a_kill(own):
     assert 0 < most[0] <= 7
 
 
+@pytest.mark.chaos
 def test_kill_9_of_everything_at_once_loses_nothing_acknowledged(own):
     cluster = own()
     api = cluster.api()
@@ -213,7 +218,7 @@ def test_kill_9_of_everything_at_once_loses_nothing_acknowledged(own):
     until(lambda: api.runs(state="running"), what="runs are running")
 
     for process in cluster.processes:
-        process.send(signal.SIGKILL)
+        process.kill()
     cluster.postgres.stop(signal.SIGQUIT)
     cluster.redis.stop()
     cluster.postgres.start()
@@ -223,6 +228,7 @@ def test_kill_9_of_everything_at_once_loses_nothing_acknowledged(own):
     assert set(all_ended(api, ids).values()) == {"completed"}
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("how", ["delay", "approval"])
 def test_a_run_that_waits_is_let_go_and_taken_up_again(own, how):
     cluster = own(workers=1)

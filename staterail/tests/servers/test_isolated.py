@@ -53,6 +53,7 @@ def test_a_cancel_reaches_it(api):
     until(lambda: not _alive(pid), what="its process is gone")
 
 
+@pytest.mark.chaos
 def test_a_child_that_dies_three_times_is_a_dead_letter(cluster, api):
     run_id = api.start(api.publish(workflow([task("a", "test.isolated_kill")])))
 
@@ -71,6 +72,7 @@ def test_a_child_killed_from_outside_costs_one_loss(api):
     assert (run["state"], run["step_runs"][0]["attempt"]) == ("completed", 2)
 
 
+@pytest.mark.chaos
 def test_the_owners_death_does_not_touch_it(own):
     cluster = own(tasks=True)
     api = cluster.api()
@@ -85,6 +87,7 @@ def test_the_owners_death_does_not_touch_it(own):
     assert (run["state"], run["step_runs"][0]["attempt"]) == ("completed", 1)
 
 
+@pytest.mark.chaos
 def test_an_orderly_stop_of_the_tasks_worker_is_no_loss(own):
     cluster = own(tasks=True)
     api = cluster.api()
@@ -100,6 +103,7 @@ def test_an_orderly_stop_of_the_tasks_worker_is_no_loss(own):
     assert api.ended(run_id)["state"] == "cancelled"
 
 
+@pytest.mark.chaos
 def test_a_killed_tasks_worker_costs_one_loss(own):
     cluster = own(tasks=True)
     api = cluster.api()
