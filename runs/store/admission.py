@@ -31,6 +31,16 @@ def persist(store: Store, writes: Sequence[Write]) -> set[UUID]:
             write.decision.run.admission = None
     if not locked:
         return store.persist_admitted(writes)
+    before = [write.decision.run.admission for write in writes]
+    try:
+        return _persist_limited(store, writes, locked)
+    except Exception:  # rolled back: a second try, run by run, must ask for its places anew
+        for write, admission in zip(writes, before, strict=True):
+            write.decision.run.admission = admission
+        raise
+
+
+def _persist_limited(store: Store, writes: Sequence[Write], locked: set[UUID]) -> set[UUID]:
     with transaction.atomic():
         limits = dict(
             Workflow.objects.select_for_update(no_key=True, of=("self",))

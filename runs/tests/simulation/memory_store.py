@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import DataError
+
 from runs.machine.decision import Event
 from runs.machine.plan import Plan
 from runs.machine.snapshot import RunHead, RunRow, Snapshot, StepRow
@@ -47,6 +49,7 @@ class MemoryStore:
         self.rows: dict[UUID, Row] = {}
         self.limits: dict[UUID, int] = {}
         self.keys: set[tuple[UUID, str]] = set()
+        self.fits: Callable[[Write], bool] = lambda write: True
         self.won: list[tuple[UUID, int]] = []  # (run, the revision a write was decided on)
         self._turns = Turns()
 
@@ -115,6 +118,15 @@ class MemoryStore:
         for write in writes:
             if write.decision.run.state in RUN_FINAL and not _gives_back(write):
                 write.decision.run.admission = None
+        before = [write.decision.run.admission for write in writes]
+        try:
+            return self._persist_limited(writes, limited)
+        except DataError:
+            for write, admission in zip(writes, before, strict=True):
+                write.decision.run.admission = admission
+            raise
+
+    def _persist_limited(self, writes: Sequence[Write], limited: set[UUID]) -> set[UUID]:
         refused: set[UUID] = set()
         for workflow_id in sorted(limited):
             refused |= self._places(workflow_id, [w for w in writes if w.head.workflow_id == workflow_id])
@@ -127,6 +139,8 @@ class MemoryStore:
         return winners
 
     def persist_admitted(self, writes: Sequence[Write]) -> set[UUID]:
+        if not all(self.fits(write) for write in writes):
+            raise DataError("a value does not fit its column")
         return {write.decision.run_id for write in writes if self._persist(write)}
 
     def _persist(self, write: Write) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import DataError, OperationalError
+from django.db import OperationalError
 
 from runs.machine.snapshot import RunHead
 from runs.store.interface import Loaded, LogBatch, Write
@@ -28,9 +28,6 @@ class Weather(Protocol):
 
     def meanwhile(self) -> None:
         """Time passes and others act, or nothing happens."""
-
-    def unstorable(self, write: Write) -> bool:
-        """Whether a value of this run does not fit its column."""
 
     def tears(self) -> bool:
         """Whether another acts between the two halves of a load."""
@@ -66,8 +63,6 @@ class Wire:
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
         def work() -> set[UUID]:
-            if any(self._weather.unstorable(write) for write in writes):
-                raise DataError("a value does not fit")
             owners = {write.decision.run_id: self._owner_of(write) for write in writes}
             winners = self._store.persist(writes)
             for write in writes:

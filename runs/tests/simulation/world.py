@@ -38,6 +38,7 @@ class World:
         self._slow = self.dice.pick([0.0, 0.02, 0.08])  # of calls that are overtaken
         self._misfits: dict[UUID, int] = {}  # how many more writes of a run do not fit
         self.ever_misfit: set[UUID] = set()
+        self.store.fits = self._fits
         self._made = 0
         self.processes: list[Process] = []
 
@@ -117,8 +118,8 @@ class World:
             self._misfits[id] = self.dice.pick([1, 2, 2, 4])
             self.ever_misfit.add(id)
 
-    def unstorable(self, write: Write) -> bool:
+    def _fits(self, write: Write) -> bool:
         left = self._misfits.get(write.decision.run_id, 0) if self.wild and write.decision.events else 0
         if left:
             self._misfits[write.decision.run_id] = left - 1
-        return left > 0
+        return left == 0

@@ -5,6 +5,7 @@ import pytest
 from runs.machine.stimuli import Cancel, StartReady, Succeeded
 from runs.models import WorkflowRun
 from runs.store.admission import HELD, SLOT
+from runs.store.safely import persist_safely
 from runs.tests.store.worlds import World
 from workflows.models import Workflow
 
@@ -58,3 +59,29 @@ def test_a_run_that_would_begin_in_the_batch_of_anothers_end_is_woken_by_it(limi
     assert WorkflowRun.objects.get(id=first).state == "completed"
     assert (waiting.admission, waiting.wake_at <= limited.store.now()) == (HELD, True)
     assert limited.run_ready(second)
+
+
+def test_places_given_by_a_batch_that_could_not_be_stored_are_given_back(limited):
+    poisonous, first, second = [limited.start(NULL_FLOW) for _ in range(3)]
+    bad = limited.write(poisonous, Cancel())
+    bad.decision.events[-1] = bad.decision.events[-1]._replace(seq=1)  # there is such an event
+
+    writes = [bad, limited.write(second, START), limited.write(first, START)]
+    winners, broken = persist_safely(limited.store, writes)
+
+    assert (winners, set(broken)) == ({second}, {poisonous})
+    assert [WorkflowRun.objects.get(id=id).admission for id in (first, second)] == [HELD, SLOT]
+
+
+def test_an_end_that_is_stored_at_the_second_try_wakes_the_next(limited):
+    first, second, poisonous = [limited.start(NULL_FLOW) for _ in range(3)]
+    limited.run_ready(first)
+    limited.run_ready(second)
+    bad = limited.write(poisonous, Cancel())
+    bad.decision.events[-1] = bad.decision.events[-1]._replace(seq=1)
+
+    winners, _ = persist_safely(limited.store, [limited.write(first, Succeeded(0, 1, "{}")), bad])
+    waiting = WorkflowRun.objects.get(id=second)
+
+    assert winners == {first}
+    assert (waiting.admission, waiting.wake_at <= limited.store.now()) == (HELD, True)
