@@ -46,9 +46,9 @@ class LimitsAndHeaders:
         )
         try:
             answer = _refused(request) or self.get_response(request)
+            _add_headers(request, answer)  # the trace's id among them
         finally:
             tracing.end()
-        _add_headers(request, answer)
         return answer
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
