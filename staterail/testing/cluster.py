@@ -150,7 +150,7 @@ class Cluster:
 
     def api(self) -> Api:
         if self._api is None:
-            token = self.command("token", "--name", "test", "--role", "admin").strip().splitlines()[-1]
+            token = self.command("token", "--name", "test admin", "--role", "admin").strip().splitlines()[-1]
             self._api = Api(self.url, token)
         return self._api
 
