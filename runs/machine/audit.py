@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from runs.machine.states import RunState, StepState
+from runs.machine.states import RUN_FINAL, STEP_FINAL, RunState, StepState
 from workflows.definition.model import Definition, RetryPolicy, Step, Transition, matches_code
 
 JSON = Any
 Row = Mapping[str, Any]
-ENDS = frozenset({StepState.SUCCEEDED.value, StepState.FAILED.value, StepState.SKIPPED.value})
+ENDS = frozenset(state.value for state in STEP_FINAL)
+RUN_ENDS = frozenset(state.value for state in RUN_FINAL)
 _STOPPED_BY = frozenset({"run_failed", "run_cancelled"})
 _TAKEN_ON = {"success": "succeeded", "failure": "failed"}
 
@@ -35,11 +36,17 @@ class Told:
 
 def audit(definition: Definition, events: Iterable[Row]) -> list[str]:
     """What a log (columns of `Event`, in `seq` order) breaks of the rules, in words."""
-    return list(_Audit(definition).wrong(events))
+    audited = Audit(definition)
+    for event in events:
+        audited.take(event)
+    return audited.wrong
 
 
-class _Audit:
+class Audit:
+    """Takes one event after the other; `wrong` lists what they break."""
+
     def __init__(self, definition: Definition) -> None:
+        self.wrong: list[str] = []
         self.steps = {step.id: Told(step) for step in definition.steps}
         self.stops = definition.on_failure == "stop"
         self.taken: dict[str, bool] = {}  # transitions that are resolved
@@ -47,22 +54,24 @@ class _Audit:
             self.steps[transition.source].out.append(transition)
             self.steps[transition.target].into.append(transition)
 
-    def wrong(self, events: Iterable[Row]) -> Iterator[str]:
-        for event in events:
-            if event["event_type"] == "alert_triggered":
-                continue
-            if event["step_id"] is None:
-                found = self._run(event)
-            elif event["step_id"] in self.steps:
-                found = self._step(event, self.steps[event["step_id"]])
-            else:
-                found = iter(["there is no such step"])
-            for breach in found:
-                yield f"seq {event['seq']}: {event['step_id'] or 'the run'}: {breach}"
+    def take(self, event: Row) -> None:
+        if event["event_type"] == "alert_triggered":
+            return
+        if event["step_id"] is None:
+            found = self._run(event)
+        elif event["step_id"] in self.steps:
+            found = self._step(event, self.steps[event["step_id"]])
+        else:
+            found = iter(["there is no such step"])
+        self.wrong += [f"seq {event['seq']}: {event['step_id'] or 'the run'}: {breach}" for breach in found]
 
     def _run(self, event: Row) -> Iterator[str]:
         after, payload = event["state_after"], event["payload"]
         faults = sorted((told.fault, id) for id, told in self.steps.items() if told.fault is not None)
+        if after in RUN_ENDS:
+            open_steps = [id for id, told in self.steps.items() if told.state not in ENDS]
+            if open_steps:
+                yield f"ends with open steps {open_steps[:5]}"
         if after == RunState.COMPLETED.value and faults:
             yield f"completes although {faults[0][1]} failed unhandled"
         if after == RunState.FAILED.value and payload.get("reason") == "step_failed":

@@ -116,4 +116,6 @@ def _fold_step(run: FoldedRun, event: Mapping[str, Any], where: str) -> None:
     elif after in STEP_FINAL:
         step.completed_at = event["ts"]
         step.error = payload.get("error") if after is StepState.FAILED else None
-        step.taken = [entry["transition"] for entry in payload["resolved"] if entry["taken"]]
+        if "resolved" not in payload:
+            run.wrong.append(f"{where}: {event['step_id']} does not tell how its transitions came out")
+        step.taken = [entry["transition"] for entry in payload.get("resolved", []) if entry["taken"]]
