@@ -1,4 +1,4 @@
-"""The SQLite store: one BEGIN IMMEDIATE a batch, executemany, and the fair lock in front of it.
+"""The SQLite store: one BEGIN IMMEDIATE a batch, many rows a statement, and the fair lock in front of it.
 
 SQLite has one writer at a time, so within the transaction a plain look at the revisions says
 who wins. The clock is this machine's: with one process it is the database's.
@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from runs.machine.states import RUN_FINAL
 from runs.store import admission
 from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
+from runs.store.many import Many
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
 from runs.store.turns import Turns
@@ -26,14 +27,20 @@ Times = dict[datetime, str]
 """Texts of the times of a batch, which are mostly the same few."""
 CHUNK = 500  # ids in one IN list
 
-_RUN_SET = ", ".join(f"{column}=?" for column in RUN_COLUMNS)
+_RUN_SET = ", ".join(f"{column}=v.column{n}" for n, column in enumerate(RUN_COLUMNS, 1))
+_NEXT, _LAST = len(RUN_COLUMNS) + 1, len(RUN_COLUMNS) + 2
+
+
+def _update(columns: int, also: str = "") -> Many:
+    """Rows of the run's columns, perhaps one more, and the run's id."""
+    before = f"UPDATE runs_workflowrun SET {_RUN_SET}{also} FROM ("  # noqa: S608 — constants only, here and below
+    return Many(before, columns, f") AS v WHERE runs_workflowrun.id=v.column{columns}")
+
+
 _UPDATE = {
-    Lease.KEEP: f"UPDATE runs_workflowrun SET {_RUN_SET} WHERE id=?",  # noqa: S608 — constants only, here and below
-    Lease.RELEASE: f"UPDATE runs_workflowrun SET {_RUN_SET}, lease_owner=NULL, wake_at=? WHERE id=?",  # noqa: S608
-    Lease.WAKE: (
-        f"UPDATE runs_workflowrun SET {_RUN_SET},"  # noqa: S608
-        " wake_at=CASE WHEN lease_owner IS NULL THEN ? ELSE wake_at END WHERE id=?"
-    ),
+    Lease.KEEP: _update(_NEXT),
+    Lease.RELEASE: _update(_LAST, f", lease_owner=NULL, wake_at=v.column{_NEXT}"),
+    Lease.WAKE: _update(_LAST, f", wake_at=CASE WHEN lease_owner IS NULL THEN v.column{_NEXT} ELSE wake_at END"),
 }
 _NEW_COLUMNS = (
     *HEAD_COLUMNS, "created_at", "started_by", "started_by_ref", "is_test", "definition", "idempotency_key",
@@ -45,23 +52,21 @@ _INSERT_RUN = (
     " ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
 )
 _STEP_KEYS = ("id", "tenant_id", "run_id", "step_id", "kind")
-_UPSERT_STEP = (
-    f"INSERT INTO runs_steprun ({', '.join((*_STEP_KEYS, *STEP_COLUMNS))})"  # noqa: S608
-    f" VALUES ({', '.join('?' * (len(_STEP_KEYS) + len(STEP_COLUMNS)))})"
+_UPSERT_STEP = Many(
+    f"INSERT INTO runs_steprun ({', '.join((*_STEP_KEYS, *STEP_COLUMNS))})",
+    len(_STEP_KEYS) + len(STEP_COLUMNS),
     f" ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c}=excluded.{c}' for c in STEP_COLUMNS if c != 'input')}"
-    ", input=coalesce(excluded.input, input)"  # a reactor loads no inputs: null says "as it was"
+    ", input=coalesce(excluded.input, input)",  # a reactor loads no inputs: null says "as it was"
 )
 _EVENT_COLUMNS = (
     "tenant_id", "run_id", "workflow_id", "workflow_version", "trace_id", "emitter", "seq", "event_type", "step_id",
     "generation", "attempt", "state_before", "state_after", "payload", "ts", "corr_id",
 )  # fmt: skip
-_INSERT_EVENT = (
-    f"INSERT INTO runs_event ({', '.join(_EVENT_COLUMNS)})"  # noqa: S608
-    f" VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
-)
-_INSERT_LOG = (
-    "INSERT INTO runs_steplog (tenant_id, run_id, step_id, attempt, number, ts, level, message)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, step_id, attempt, number) DO NOTHING"
+_INSERT_EVENT = Many(f"INSERT INTO runs_event ({', '.join(_EVENT_COLUMNS)})", len(_EVENT_COLUMNS))
+_INSERT_LOG = Many(
+    "INSERT INTO runs_steplog (tenant_id, run_id, step_id, attempt, number, ts, level, message)",
+    8,
+    "ON CONFLICT (run_id, step_id, attempt, number) DO NOTHING",
 )
 
 
@@ -203,11 +208,10 @@ class SqliteStore:
             for batch in write.logs:
                 logs.extend(_log_rows(write.head.tenant_id, write.head.id, batch))
         for lease, rows in updates.items():
-            raw.executemany(_UPDATE[lease], rows)
-        raw.executemany(_UPSERT_STEP, steps)
-        raw.executemany(_INSERT_EVENT, events)
-        if logs:
-            raw.executemany(_INSERT_LOG, logs)
+            _UPDATE[lease].execute(raw, rows)
+        _UPSERT_STEP.execute(raw, steps)
+        _INSERT_EVENT.execute(raw, events)
+        _INSERT_LOG.execute(raw, logs)
 
     def renew(self, owner: UUID) -> dict[UUID, int]:
         statement = "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? RETURNING id, revision"
@@ -218,7 +222,7 @@ class SqliteStore:
     def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
         with transaction.atomic(), _cursor() as raw:
             for batch in batches:
-                raw.executemany(_INSERT_LOG, _log_rows(head.tenant_id, head.id, batch))
+                _INSERT_LOG.execute(raw, _log_rows(head.tenant_id, head.id, batch))
 
     def next_wake(self) -> datetime | None:
         with _cursor() as raw:
