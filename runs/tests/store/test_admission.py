@@ -1,9 +1,14 @@
 """`max_concurrent_runs`: never one too many, and nobody who is held back is forgotten."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import pytest
+from django.db import transaction
 
 from runs.machine.stimuli import Cancel, StartReady, Succeeded
 from runs.models import WorkflowRun
+from runs.store import Store, Write
 from runs.store.admission import HELD, SLOT
 from runs.store.safely import persist_safely
 from runs.tests.store.worlds import World
@@ -18,6 +23,17 @@ def limited(world: World) -> World:
     """Of the workflow with one step, one run at a time."""
     Workflow.objects.filter(id=world.versions[NULL_FLOW].workflow_id).update(max_concurrent_runs=1)
     return world
+
+
+class Savepoints:
+    """A reactor persists without a transaction around it; in a test's, what is refused must undo itself alone."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def persist(self, writes: Sequence[Write]) -> set[UUID]:
+        with transaction.atomic():
+            return self.store.persist(writes)
 
 
 def test_a_run_that_finds_no_place_is_held_and_woken_by_the_end_of_another(limited):
@@ -67,7 +83,7 @@ def test_places_given_by_a_batch_that_could_not_be_stored_are_given_back(limited
     bad.decision.events[-1] = bad.decision.events[-1]._replace(seq=1)  # there is such an event
 
     writes = [bad, limited.write(second, START), limited.write(first, START)]
-    winners, broken = persist_safely(limited.store, writes)
+    winners, broken = persist_safely(Savepoints(limited.store), writes)
 
     assert (winners, set(broken)) == ({second}, {poisonous})
     assert [WorkflowRun.objects.get(id=id).admission for id in (first, second)] == [HELD, SLOT]
@@ -80,7 +96,7 @@ def test_an_end_that_is_stored_at_the_second_try_wakes_the_next(limited):
     bad = limited.write(poisonous, Cancel())
     bad.decision.events[-1] = bad.decision.events[-1]._replace(seq=1)
 
-    winners, _ = persist_safely(limited.store, [limited.write(first, Succeeded(0, 1, "{}")), bad])
+    winners, _ = persist_safely(Savepoints(limited.store), [limited.write(first, Succeeded(0, 1, "{}")), bad])
     waiting = WorkflowRun.objects.get(id=second)
 
     assert winners == {first}
