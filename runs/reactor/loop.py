@@ -334,6 +334,7 @@ class Reactor(threading.Thread):
         until = self.around.monotonic() + self.stop_seconds
         runs = self.runs
         try:
+            runs.load_stale()  # attempts begun in a commit whose answer was lost are among what is put back
             while self.pool.in_flight and self.around.monotonic() < until:
                 self._collect(0.05)
                 self._decide_and_store()

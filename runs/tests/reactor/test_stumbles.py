@@ -78,6 +78,21 @@ def test_a_commit_whose_answer_is_lost_starts_its_steps_once(benches, stumbling)
     assert not Event.objects.filter(event_type="step_failed").exists()
 
 
+def test_a_stop_after_a_lost_answer_puts_back_what_that_commit_began(benches, stumbling):
+    bench = benches(stumbling)
+    run_id = started(AB)
+    stumbling.after("persist", fails(GONE), keeps)
+    stumble(bench)
+
+    bench.reactor.stop(0)
+    bench.reactor._drain_and_release()
+
+    put_back = step(run_id, "a")
+    assert (put_back.state, put_back.reason, put_back.losses, put_back.error["details"]) == (
+        "queued", "ready", 0, {"orderly": True},
+    )  # fmt: skip
+
+
 def test_two_failures_in_a_row_lose_nothing_of_the_first(benches, stumbling):
     bench = benches(stumbling)
     started(AB)
