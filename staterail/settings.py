@@ -21,7 +21,7 @@ STATERAIL_PORT = env.int("STATERAIL_PORT", 8000)
 STATERAIL_HTTP_ALLOW: list[str] = env.list(
     "STATERAIL_HTTP_ALLOW", []
 )  # host:port or CIDR that HttpCall may reach although private
-STATERAIL_THREADS = env.int("STATERAIL_THREADS", 32)  # of the executor pool
+STATERAIL_THREADS = env.int("STATERAIL_THREADS", 64)  # of the executor pool
 STATERAIL_SCRIPT_ISOLATION = env.str("STATERAIL_SCRIPT_ISOLATION", "best")  # strict: no Script where a wall is missing
 STATERAIL_SCRIPT_PROCESSES = env.int("STATERAIL_SCRIPT_PROCESSES", 0)  # 0: one for each core
 STATERAIL_WRITES_PER_SECOND = env.float("STATERAIL_WRITES_PER_SECOND", 100.0)  # of one token; a batch is one, 0: any

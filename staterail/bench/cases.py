@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import current_app
 from celery.worker import WorkController
 
-from runs.bootstep import make_reactor
+from runs.bootstep import collect_seldom, make_reactor
 from runs.models import WorkflowRun
 from runs.reactor.loop import Reactor
 from runs.services import RunRequest, start_run, start_runs
@@ -120,6 +120,7 @@ def _workflow(definition: dict[str, Any]) -> tuple[Actor, Workflow]:
 
 @contextmanager
 def _reactor() -> Iterator[Reactor]:
+    collect_seldom()
     reactor = make_reactor()
     reactor.start()
     try:

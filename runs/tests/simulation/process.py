@@ -1,15 +1,15 @@
 """A process of the simulation: a reactor that is turned by hand, and threads that are none."""
 
+from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from runs.executors.logs import LogLine
 from runs.machine.stimuli import Failed, Lost, Succeeded
+from runs.reactor.job import lines_of
 from runs.reactor.loop import Reactor
 from runs.reactor.pool import Job, Pool, Result
 from runs.reactor.surroundings import Surroundings
@@ -41,6 +41,7 @@ class HandPool(Pool):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.jobs: list[Job] = []
+        self._written: Counter[int] = Counter()
 
     def _add_thread(self) -> None:
         self._threads += 1
@@ -50,10 +51,15 @@ class HandPool(Pool):
         self.jobs.append(self._jobs.get_nowait())  # type: ignore[arg-type]
         self.on_start(job)
 
-    def end(self, job: Job, how: Ended, line: str | None = None) -> Result:
+    def write(self, job: Job) -> None:
+        """The attempt writes a line of its log."""
+        self._written[id(job)] += 1
+        job.call.log.write(f"line {self._written[id(job)]}")
+
+    def end(self, job: Job, how: Ended) -> Result:
         self.jobs.remove(job)
-        lines = [] if line is None else [LogLine(datetime.fromtimestamp(0).astimezone(), "info", line)]
-        result = Result(job.call.run_id, job, how, lines)
+        self._written.pop(id(job), None)
+        result = Result(job.call.run_id, job, how, lines_of(job.call))
         self._inbox.put(result)
         return result
 
