@@ -165,10 +165,11 @@ def test_a_row_that_waits_goes_on_in_a_stopped_run() -> None:
     assert run.drive().states["d"] == "succeeded"
 
 
-def test_a_failure_that_a_skip_brings_about_stops_the_run_too() -> None:
-    document = definition(
-        "a b c q", ("a", "b", NO), ("b", "c", {"on": "always", "when": "input.no.field"}), "a q"
-    )  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_a_failure_that_a_skip_brings_about_stops_the_run_too(first: bool) -> None:
+    queued, skipped = ("a", "q"), ("a", "b", NO)
+    broken = ("b", "c", {"on": "always", "when": "input.no.field"})
+    document = definition("a b c q", *([queued, skipped] if first else [skipped, queued]), broken)
     run = Simulation(document, '{"n": 2}').start()
 
     run.finish("a")

@@ -172,6 +172,13 @@ def test_a_failing_when_makes_its_source_fail_and_the_transitions_resolve_for_th
     assert run.state == "completed"
 
 
+def test_an_always_whose_when_made_its_source_fail_is_judged_anew_by_that_failure() -> None:
+    run = ended(done({}), {"on": "always", "when": "steps.s.state == 'failed' || steps.s.output.gone"})
+
+    assert (run.resolved("s"), run.reasons["s"]) == ({"e0": "+always"}, "expression_error")
+    assert (run.states["t0"], run.state) == ("succeeded", "completed")
+
+
 def test_a_failing_when_of_a_source_that_failed_leaves_it_and_fails_the_run() -> None:
     run = ended(failed("boom"), {"on": "failure", "when": BROKEN}, {"on": "failure"})
 
