@@ -19,7 +19,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "home.html", {"actor": None}, status=403)
     newest = list(runs.runs(actor).select_related("workflow").order_by("-id")[:25])
     facts = runs.facts_of(newest)
-    rows = [{"run": run, "facts": facts[run.id]} for run in newest]
+    rows = [{"run": run, "facts": facts[run.id], "short": f"…{str(run.id)[-12:]}"} for run in newest]
     known = workflows.workflows(actor).order_by("name")[:100]
     waiting = runs.approvals(Decider(actor), limit=20)
     return render(request, "home.html", {"actor": actor, "workflows": known, "rows": rows, "approvals": waiting})
