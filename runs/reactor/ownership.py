@@ -37,6 +37,7 @@ class Ownership:
         self.store, self.attempts, self.sending = store, attempts, sending
         self._monotonic = around.monotonic
         self.clock = DatabaseClock(around.monotonic)
+        self.most_runs = MAX_OWNED
         self.owned: dict[UUID, Owned] = {}
         self.ready: dict[Owned, float] = {}  # since when (monotonic)
         self.active: dict[Owned, None] = {}
@@ -106,7 +107,7 @@ class Ownership:
 
     def room(self) -> int:
         """For how many more runs there is room, by their number, their steps and their bytes."""
-        room = min(MAX_OWNED - len(self.owned), 4 * self.attempts.pool.size - len(self.ready))
+        room = min(self.most_runs - len(self.owned), 4 * self.attempts.pool.size - len(self.ready))
         if room <= 0 or len(self.owned) <= 64:  # a small number is never too much
             return room
         full = self._steps > MAX_STEPS or sum(run.bytes for run in self.owned.values()) > MAX_BYTES
@@ -114,7 +115,7 @@ class Ownership:
 
     def claim(self) -> bool:
         """Take over due runs up to the room; whether there may be more, also where there is no room now."""
-        if len(self.owned) >= MAX_OWNED:
+        if len(self.owned) >= self.most_runs:
             self._make_room()
         room = self.room()
         if room <= 0:

@@ -89,8 +89,8 @@ def test_the_runs_own_deadline_ends_it(bench):
     assert row(run_id).reason == "run_timeout"
 
 
-def test_runs_that_wait_make_room_for_others_when_all_places_are_taken(bench, monkeypatch):
-    monkeypatch.setattr("runs.reactor.ownership.MAX_OWNED", 3)
+def test_runs_that_wait_make_room_for_others_when_all_places_are_taken(bench):
+    bench.reactor.runs.most_runs = 3
     actor = an_actor()
     waits = published(definition({"wait": delay("10s")}), actor, "waits")
     waiting = start_runs(actor=actor, workflow=waits.workflow, requests=[RunRequest()] * 3)

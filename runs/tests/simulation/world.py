@@ -68,6 +68,7 @@ class World:
             f"p{self._made}", an_id(4, self._made), wire, self.dice.pick([1, 2, 4]), lambda: began + self.seconds,
             self.dice.random, self._executes, self._waits,
         )  # fmt: skip
+        process.reactor.runs.most_runs = self.dice.pick([1, 3, 512])
         self.processes.append(process)
 
     def idle(self) -> list[Process]:
