@@ -58,6 +58,7 @@ INSTALLED_APPS = [
 ]
 if env.bool("STATERAIL_TEST_TASKS", False):
     INSTALLED_APPS.append("staterail.testing")
+INSTALLED_APPS += env.list("STATERAIL_APPS", [])  # a project's own, whose staterail_tasks.py holds its tasks
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

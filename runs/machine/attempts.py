@@ -11,6 +11,7 @@ from runs.machine.starting import LOSSES_BEFORE_ALONE
 from runs.machine.states import Reason, StepState
 from runs.machine.stimuli import Due, Failed, Lost, PutBack, Succeeded
 from staterail.core.strict_json import dumps
+from workflows.definition.durations import format_duration
 
 JSON = Any
 _INTERRUPTED_BY = {
@@ -147,12 +148,16 @@ def on_due(draft: Draft, stimulus: Due) -> None:
         return
     if row.reason is Reason.EXECUTING:
         draft.decision.commands.append(Interrupt(i, row.attempt))
-    error = {"code": "timeout", "message": f"No result within {timeout}.", "retryable": True}
+    error = {"code": "timeout", "message": f"No result within {_spoken(timeout)}.", "retryable": True}
     if row.reason is Reason.WAITING_APPROVAL:  # never retried
-        error = {"code": "timeout", "message": f"Nobody decided within {timeout}.", "retryable": False}
+        error = {"code": "timeout", "message": f"Nobody decided within {_spoken(timeout)}.", "retryable": False}
         fail(draft, i, error, Reason.TIMEOUT)
     else:
         retry_or_fail(draft, i, error, stimulus.draw)
+
+
+def _spoken(timeout: timedelta | None) -> str:
+    return format_duration(timeout) if timeout is not None else "its time"
 
 
 def _is_deadline(draft: Draft, i: int, row: StepRow) -> bool:
