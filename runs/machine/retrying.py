@@ -17,7 +17,7 @@ def on_retry_run(draft: Draft, stimulus: RetryRun) -> None:
     run = draft.run
     if run.state not in (RunState.FAILED, RunState.CANCELLED):
         raise IllegalTransition(f"The run is {run.state}: only a failed or cancelled run can be retried.")
-    again = [i for i, row in draft.snapshot.steps.items() if _failed_for_good(draft, i, row.reason)]
+    again = [i for i in draft.snapshot.faults if draft.state(i) is StepState.FAILED]  # interrupted is a fault too
     stopped = [i for i, row in draft.snapshot.steps.items() if row.reason in _TAKEN_UP]
     if not again and not stopped:
         raise IllegalTransition("No step of this run failed unhandled or was interrupted: there is nothing to retry.")
@@ -25,12 +25,6 @@ def on_retry_run(draft: Draft, stimulus: RetryRun) -> None:
     reset = set(again) | set(stopped)
     reset |= _reach(draft, reset, lambda i: draft.state(i) is StepState.SKIPPED)
     _open_anew(draft, again, reset)
-
-
-def _failed_for_good(draft: Draft, i: int, reason: Reason | None) -> bool:
-    if draft.state(i) is not StepState.FAILED:
-        return False
-    return reason is Reason.INTERRUPTED or i in draft.snapshot.faults
 
 
 def on_retry_step(draft: Draft, stimulus: RetryStep) -> None:

@@ -246,6 +246,17 @@ def test_retry_step_beside_an_interrupted_step_goes_on_and_the_run_fails_with_th
     run.check()
 
 
+def test_a_failure_behind_a_retried_step_is_forgotten_with_what_led_there() -> None:
+    run = Simulation(definition("f h", ("f", "h", FAILURE))).drive(by_step(f=failed(), h=failed("worse")))
+    assert (run.state, run.error) == ("failed", "worse")
+
+    run.tell(RetryStep("f"))
+    run.drive()
+
+    assert (run.state, run.states) == ("completed", {"f": "succeeded", "h": "skipped"})
+    run.check()
+
+
 def test_a_new_failure_stops_the_generation_that_a_retry_began() -> None:
     run = Simulation(definition("f g q", "f q")).start()
     run.finish("f", failed()).finish("g", failed("other"))
