@@ -1,11 +1,12 @@
 import re
 import signal
 import socket
+import sys
 
 import httpx
 import pytest
 
-from staterail.testing.server import until
+from staterail.testing.server import ROOT, until
 
 STATUSES = {"database": "ok", "broker": "ok", "channel_layer": "ok", "workers": "ok"}
 
@@ -24,7 +25,8 @@ def test_the_first_start_is_ready_tells_where_to_go_and_warns_of_nothing(shared)
     assert shared.readiness() == STATUSES
     for line in (f"http://localhost:{shared.port}", "/api/v1/docs", "token --name me", "run hello-staterail --follow"):
         assert line in told
-    assert f"STATERAIL_DATA={shared.data} STATERAIL_PORT={shared.port} manage.py" in told
+    hint = rf"STATERAIL_DATA={shared.data} STATERAIL_PORT={shared.port} (\S+) manage.py token"
+    assert (ROOT / re.search(hint, told).group(1)).samefile(sys.executable)  # it runs as it is printed
     assert "WARNING" not in told
 
 
