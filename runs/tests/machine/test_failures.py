@@ -232,8 +232,12 @@ def test_the_output_of_a_run_that_fails_is_not_evaluated() -> None:
 
 @pytest.mark.parametrize(
     ("output", "value"),
-    [("${steps.a.output.no.v}", {}), ({"x": ["${steps.a.output}" * 3]}, "x" * 400_000)],
-    ids=["fails", "too large"],
+    [
+        ("${steps.a.output.no.v}", {}),
+        ("${steps.a.output}" * 3, "x" * 400_000),
+        (["${steps.a.output}"] * 3, "x" * 400_000),
+    ],
+    ids=["fails", "too large a text", "too large"],
 )
 def test_a_failing_output_fails_the_run(output: Any, value: Any) -> None:
     run = Simulation(definition("a", output=output)).drive(by_step(a=done(value)))

@@ -137,6 +137,15 @@ def test_a_later_attempt_resolves_its_config_anew() -> None:
     assert run.row("b").input == '{"name":"core.echo","args":"succeeded"}'
 
 
+def test_the_error_of_a_step_that_waits_for_its_next_attempt_reads_as_null() -> None:
+    steps = {"a": {"retry": {"max_attempts": 2}}, "b": {}, "c": echoing(["${steps.a.state}", "${steps.a.error}"])}
+    run = Simulation(definition(steps, "b c")).start()
+
+    run.finish("a", flaky()).finish("b").start()
+
+    assert [command.config["args"] for command in run.executing.values()] == [["queued", None]]
+
+
 def test_a_config_that_fails_at_a_later_attempt_fails_the_step_with_the_attempts_it_had() -> None:
     step = echoing("${steps.b.attempt == 0 ? 1 : input.no.field}", retry={"max_attempts": 3})
     run = Simulation(definition({"b": step})).drive(by_step(b=flaky()))
