@@ -214,7 +214,9 @@ class SqliteStore:
         _INSERT_LOG.execute(raw, logs)
 
     def renew(self, owner: UUID) -> dict[UUID, int]:
-        statement = "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? RETURNING id, revision"
+        statement = (
+            "UPDATE runs_workflowrun SET wake_at=? WHERE lease_owner=? AND wake_at IS NOT NULL RETURNING id, revision"
+        )
         with transaction.atomic(), _cursor() as raw:
             rows = raw.execute(statement, (_ts(self.now() + LEASE), owner.hex)).fetchall()
         return {UUID(id): revision for id, revision in rows}
