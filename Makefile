@@ -22,8 +22,9 @@ help:  ## list the targets
 setup: $(STAMPS)/python  ## install what is needed into .venv
 
 $(STAMPS)/python: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-		|| { echo "StateRail needs Python 3.11: set PYTHON=/path/to/python3.11 (found: $$($(PYTHON) --version 2>&1))"; exit 1; }
+	@python="$(PYTHON)"; "$${python:-python3.11}" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "StateRail needs Python 3.11 (found: $$("$${python:-python3.11}" --version 2>/dev/null || echo none)):" \
+			"install it, or say where it is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m uv --version 2>/dev/null | grep -q ' $(UV_VERSION) ' || $(PY) -m pip install -q uv==$(UV_VERSION)
 	@$(PY) -m uv pip sync -q --python $(PY) --require-hashes requirements.lock

@@ -4,7 +4,12 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+try:
+    from django.core.management import execute_from_command_line
+except ModuleNotFoundError:
+    sys.exit(
+        "manage.py: this Python has not what StateRail needs. `make setup` once, then .venv/bin/python manage.py ..."
+    )
 
 EARLY = {"--data": "STATERAIL_DATA", "--port": "STATERAIL_PORT"}
 
