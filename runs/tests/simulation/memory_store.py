@@ -50,7 +50,8 @@ class MemoryStore:
         self.limits: dict[UUID, int] = {}
         self.keys: set[tuple[UUID, str]] = set()
         self.fits: Callable[[Write], bool] = lambda write: True
-        self.won: list[tuple[UUID, int]] = []  # (run, the revision a write was decided on)
+        self.won: set[tuple[UUID, int]] = set()  # (run, the revision a write was decided on)
+        self.won_twice: list[tuple[UUID, int]] = []
         self._turns = Turns()
 
     # Claims and leases
@@ -155,7 +156,7 @@ class MemoryStore:
             row = self.rows[id] = Row(write.head, write.plan, decision.run, self.now())
         elif row is None or row.run.revision != decision.expected:
             return False
-        self.won.append((id, decision.expected))
+        self._win(id, decision.expected)
         row.run = _stored_run(decision.run)
         self._lease(row, write)
         for i, step in decision.steps.items():
@@ -181,8 +182,13 @@ class MemoryStore:
                 row.logs.setdefault((batch.step_id, batch.attempt, batch.first + n), line.message)
 
     def _raise_revision(self, row: Row) -> None:
-        self.won.append((row.head.id, row.run.revision))
+        self._win(row.head.id, row.run.revision)
         row.run.revision += 1
+
+    def _win(self, id: UUID, revision: int) -> None:
+        if (id, revision) in self.won:
+            self.won_twice.append((id, revision))
+        self.won.add((id, revision))
 
     # Limits: see runs.store.admission
 
