@@ -3,8 +3,12 @@
     with Cluster(tmp_path) as cluster:
         api = cluster.api()
         cluster.workers[0].kill()
+        cluster.to_postgres.lose(20, PERSIST)
+        cluster.heal()
+        cluster.check_invariants()
 
-Every process is a group of its own. `database_url` may be that of a proxy in front of PostgreSQL.
+Every process is a group of its own. Web and workers reach the servers through proxies that can be
+paused and cut: the workers through `to_postgres`, the web through `web_to_postgres`, all through `to_redis`.
 """
 
 import contextlib
@@ -13,13 +17,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
+import psycopg
 
-from staterail.testing.server import ROOT, START_SECONDS, STOP_SECONDS, Api, free_port, until
+from staterail.testing.cutproxy import CutProxy
+from staterail.testing.server import FINAL, ROOT, START_SECONDS, STOP_SECONDS, Api, free_port, until
 from staterail.testing.servers import Postgres, RedisServer
+
+PERSIST = b"locked AS MATERIALIZED"  # stands in the statement that stores a batch, and in no other
+WELL = {"database": "ok", "broker": "ok", "channel_layer": "ok", "workers": "ok"}
 
 
 class Process:
@@ -37,6 +47,14 @@ class Process:
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
     def restart(self) -> None:
         """Start it again, once it has ended."""
         self.process.wait(STOP_SECONDS)
@@ -44,9 +62,10 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+            os.killpg(self.pid, number)
 
     def kill(self) -> None:
+        """kill -9 of the group."""
         self.send(signal.SIGKILL)
         self.process.wait(STOP_SECONDS)
 
@@ -68,29 +87,33 @@ class Process:
 
 
 class Cluster:
-    """`workers` of the queue runs, one of the queue tasks if wanted."""
+    """`workers` of the queue runs, one of the queue tasks if wanted. `variables` are added to all environments."""
 
     def __init__(self, folder: Path, *, workers: int = 2, tasks: bool = False, **variables: str) -> None:
         self.folder, self._wanted, self._tasks, self._variables = folder, workers, tasks, variables
-        self.postgres, self.redis = Postgres(), RedisServer()
+        # What the kernel has outlives any process: without fsync no test here loses more, and none waits for the disk
+        self.postgres, self.redis = Postgres(fsync="off"), RedisServer()
+        self.to_postgres, self.web_to_postgres = CutProxy(self.postgres.port), CutProxy(self.postgres.port)
+        self.to_redis = CutProxy(self.redis.port, reads=False)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.workers: list[Process] = []
         self.tasks: Process | None = None
         self.web: Process | None = None
         self._api: Api | None = None
+        self._servers = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         (self.folder / "data" / "static").mkdir(parents=True)
-        self.postgres.__enter__()
-        self.redis.__enter__()
+        for server in (self.postgres, self.redis, self.to_postgres, self.web_to_postgres, self.to_redis):
+            self._servers.enter_context(server)
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("STATERAIL_")
         } | {
-            "DATABASE_URL": self.postgres.url, "REDIS_URL": self.redis.url, "SECRET_KEY": "k" * 60,
-            "STATERAIL_SECRET_KEYS": "ring", "STATERAIL_DATA": str(self.folder / "data"), "STATERAIL_TLS": "0",
-            "STATERAIL_TEST_TASKS": "1", "STATERAIL_WRITES_PER_SECOND": "0", "PYTHONUNBUFFERED": "1",
-            **self._variables,
+            "DATABASE_URL": self.postgres.url, "REDIS_URL": f"redis://127.0.0.1:{self.to_redis.port}/0",
+            "SECRET_KEY": "k" * 60, "STATERAIL_SECRET_KEYS": "ring", "STATERAIL_DATA": str(self.folder / "data"),
+            "STATERAIL_TLS": "0", "STATERAIL_TEST_TASKS": "1", "STATERAIL_WRITES_PER_SECOND": "10000",
+            "PYTHONUNBUFFERED": "1", **self._variables,
         }  # fmt: skip
         self.command("migrate", "-v0")
         self.start()
@@ -102,26 +125,51 @@ class Cluster:
         for process in self.processes:
             process.go_on()
             process.kill()
-        self.redis.__exit__()
-        self.postgres.__exit__()
+        self._servers.close()
 
     @property
     def processes(self) -> list[Process]:
         return [p for p in (self.web, *self.workers, self.tasks) if p is not None]
 
+    # Begin, and be well again
+
     def start(self) -> None:
         """Start web and workers; back once they work."""
-        self.web = self._process(
+        self.web = self.process(
             "web", "-m", "uvicorn", "staterail.asgi:application", "--port", str(self.port), "--lifespan", "off",
-            "--log-level", "warning",
+            "--log-level", "warning", through=self.web_to_postgres,
         )  # fmt: skip
-        self.workers = [self._process(f"worker{n}", "manage.py", "worker") for n in range(self._wanted)]
+        self.workers = [self.worker(n) for n in range(self._wanted)]
         if self._tasks:
-            self.tasks = self._process("tasks", "manage.py", "worker", "--queue", "tasks", "--processes", "2")
-        self.until_ready()
+            self.tasks = self.process("tasks", "manage.py", "worker", "--queue", "tasks", "--processes", "2")
+        self.until_well()
 
-    def until_ready(self) -> None:
-        wanted = {"database": "ok", "broker": "ok", "channel_layer": "ok", "workers": "ok" if self._wanted else "none"}
+    def worker(self, n: int, **variables: str) -> Process:
+        """One more worker of the queue runs."""
+        return self.process(f"worker{n}", "manage.py", "worker", through=None, **variables)
+
+    def process(self, name: str, *arguments: str, through: CutProxy | None = None, **variables: str) -> Process:
+        database = f"postgres://staterail@127.0.0.1:{(through or self.to_postgres).port}/postgres"
+        environment = {**self.environment, "DATABASE_URL": database, **variables}
+        return Process(name, [sys.executable, *arguments], environment, self.folder / f"{name}.log")
+
+    def heal(self) -> None:
+        """Undo every fault: servers answer, proxies let pass, processes run; back once all work."""
+        for proxy in (self.to_postgres, self.web_to_postgres, self.to_redis):
+            proxy.heal()
+        for server in (self.postgres, self.redis):
+            if server.process is None or server.process.poll() is not None:
+                server.start()
+            else:
+                server.process.send_signal(signal.SIGCONT)
+        for process in self.processes:
+            process.go_on()
+            if not process.runs:
+                process.restart()
+        self.until_well()
+
+    def until_well(self) -> None:
+        wanted = {**WELL, "workers": "ok" if self._wanted else "none"}
         until(lambda: self.readiness() == wanted, seconds=START_SECONDS, what=f"readyz: {wanted}")
 
     def readiness(self) -> dict[str, str] | None:
@@ -132,18 +180,26 @@ class Cluster:
             return None
         return found
 
-    def _process(self, name: str, *arguments: str) -> Process:
-        return Process(name, [sys.executable, *arguments], self.environment, self.folder / f"{name}.log")
+    # What is so
 
     def command(self, *arguments: str) -> str:
-        """Run a manage.py command to its end; what it printed."""
-        environment = {**self.environment, "DATABASE_URL": self.postgres.url}
+        """Run a manage.py command to its end, past the proxies; what it printed."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment,
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment,
             capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, f"manage.py {arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """What the database says, past the proxies."""
+        with psycopg.connect(self.postgres.url) as connection:
+            return connection.execute(query.encode(), parameters or None).fetchall()
+
+    def change(self, statement: str) -> None:
+        """Change something behind everybody's back."""
+        with psycopg.connect(self.postgres.url) as connection:
+            connection.execute(statement.encode())
 
     def check_invariants(self) -> None:
         assert self.command("check_invariants").strip().endswith("0 are broken")
@@ -153,6 +209,19 @@ class Cluster:
             token = self.command("token", "--name", "test admin", "--role", "admin").strip().splitlines()[-1]
             self._api = Api(self.url, token)
         return self._api
+
+    def ended(self, ids: Iterable[str], *, seconds: float = 90.0) -> dict[str, str]:
+        """{run: its state}, once all these have ended; read past web and proxies."""
+        wanted = list(ids)
+
+        def states() -> dict[str, str] | None:
+            rows = self.rows("SELECT id::text, state FROM runs_workflowrun WHERE id = ANY(%s::uuid[])", wanted)
+            known = dict(rows)
+            assert len(known) == len(set(wanted)), "a run that was acknowledged is not there"
+            return known if set(known.values()) <= FINAL else None
+
+        found: dict[str, str] = until(states, seconds=seconds, every=0.1, what=f"{len(wanted)} runs end")
+        return found
 
     def logs(self, lines: int = 40) -> str:
         return "\n".join(f"== {p.name}\n" + "\n".join(p.log.splitlines()[-lines:]) for p in self.processes)

@@ -59,9 +59,13 @@ class Api:
 
     def call(self, method: str, path: str, body: JSON = None, **headers: str) -> tuple[int, JSON]:
         """(status, parsed answer). `headers` with `_` for `-`."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = self._client.request(method, path, json=body, headers=named)
+        answer = self.request(method, path, body, **headers)
         return answer.status_code, answer.json() if answer.content else None
+
+    def request(self, method: str, path: str, body: JSON = None, **headers: str) -> httpx.Response:
+        """The answer as it came. `headers` with `_` for `-`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self._client.request(method, path, json=body, headers=named)
 
     def must(self, method: str, path: str, body: JSON = None, **headers: str) -> JSON:
         status, answer = self.call(method, path, body, **headers)

@@ -1,4 +1,4 @@
-"""Clusters: one that is shared by tests that leave it as it was, and ones of a test's own."""
+"""Clusters: one that most tests share, healed after each of them, and ones of a test's own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +12,18 @@ _made: list[Cluster] = []
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Its log of everything that all the tests did to it is held against the invariants at the end."""
     with Cluster(tmp_path_factory.mktemp("cluster"), tasks=True) as made:
         _made.append(made)
         yield made
         made.check_invariants()
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
+    yield shared_cluster
+    shared_cluster.heal()
 
 
 @pytest.fixture
