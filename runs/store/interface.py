@@ -83,7 +83,7 @@ class Store(Protocol):
         """Take over up to `room` runs that are due and nobody's, or whose owner's lease is over; oldest first."""
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
-        """The runs as they stand, each run's row read before its steps'. Unknown ids are left out."""
+        """The runs as they stand, each with its steps as of one moment. Unknown ids are left out."""
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
         """Store what still holds, in one commit; the ids of the winners.

@@ -17,6 +17,7 @@ from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids
 from runs.store.turns import Turns
+from runs.store.whole import OF, is_torn, load_whole
 from staterail.core.ids import derived_uuid7
 from workflows.models import WorkflowVersion
 
@@ -57,19 +58,24 @@ class ReferenceStore:
         return claimed
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        return load_whole(self._load, run_ids)
+
+    def _load(self, run_ids: Collection[UUID]) -> tuple[dict[UUID, Loaded], list[UUID]]:
         columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
         runs = {run["id"]: run for run in _rows(WorkflowRun.objects.filter(id__in=list(run_ids)), columns)}
         versions = WorkflowVersion.objects.select_related("workflow").in_bulk(
             {run["version_id"] for run in runs.values()}
         )
         steps: dict[UUID, list[dict[str, Any]]] = {id: [] for id in runs}
-        for row in _rows(StepRun.objects.filter(run_id__in=list(runs)), ("run_id", "step_id", *STEP_COLUMNS)):
+        of_runs = StepRun.objects.filter(run_id__in=list(runs)).annotate(**{OF: F("run__revision")})
+        for row in _rows(of_runs, ("run_id", "step_id", OF, *STEP_COLUMNS)):
             steps[row["run_id"]].append(row)
         plans = plans_of({run["version_id"] for run in runs.values() if run["definition"] is None})
         for run in runs.values():
             version = versions[run["version_id"]]
             run["version"], run["limited"] = version.version, version.workflow.max_concurrent_runs is not None
-        return {id: loaded(run, steps[id], plans.get) for id, run in runs.items()}
+        torn = [id for id, run in runs.items() if is_torn(run, steps[id])]
+        return {id: loaded(run, steps[id], plans.get) for id, run in runs.items()}, torn
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
         return admission.persist(self, writes)

@@ -19,6 +19,7 @@ from runs.store.many import Many
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded, taken_ids, text_of
 from runs.store.turns import Turns
+from runs.store.whole import OF, is_torn, load_whole
 from staterail.core.ids import derived_hex
 from staterail.core.strict_json import dumps_known
 
@@ -126,13 +127,17 @@ class SqliteStore:
         return [UUID(row[0]) for row in rows]
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        return load_whole(self._load, run_ids)
+
+    def _load(self, run_ids: Collection[UUID]) -> tuple[dict[UUID, Loaded], list[UUID]]:
         found: dict[UUID, Loaded] = {}
+        torn: list[UUID] = []
         with _cursor() as raw:
             for chunk in _batched(run_ids):
-                found.update(self._load(raw, [id.hex for id in chunk]))
-        return found
+                found.update(self._load_chunk(raw, [id.hex for id in chunk], torn))
+        return found, torn
 
-    def _load(self, raw: Any, ids: list[str]) -> dict[UUID, Loaded]:
+    def _load_chunk(self, raw: Any, ids: list[str], torn: list[UUID]) -> dict[UUID, Loaded]:
         marks = ", ".join("?" * len(ids))
         columns = (*HEAD_COLUMNS, *RUN_COLUMNS, "definition", "lease_owner")
         runs = raw.execute(
@@ -141,15 +146,15 @@ class SqliteStore:
             f" JOIN workflows_workflow w ON w.id=r.workflow_id WHERE r.id IN ({marks})",
             ids,
         ).fetchall()
+        of_steps = ("run_id", "step_id", *STEP_COLUMNS)
         rows = raw.execute(
-            f"SELECT run_id, step_id, {', '.join(STEP_COLUMNS)} FROM runs_steprun WHERE run_id IN ({marks})",  # noqa: S608
+            f"SELECT {', '.join('s.' + c for c in of_steps)}, r.revision FROM runs_steprun s"  # noqa: S608
+            f" JOIN runs_workflowrun r ON r.id=s.run_id WHERE s.run_id IN ({marks})",
             ids,
         ).fetchall()
         steps: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
-            steps.setdefault(row[0], []).append(
-                _times(dict(zip(("run_id", "step_id", *STEP_COLUMNS), row, strict=True)))
-            )
+            steps.setdefault(row[0], []).append(_times(dict(zip((*of_steps, OF), row, strict=True))))
         known = [_times(dict(zip((*columns, "version", "limited"), row, strict=True))) for row in runs]
         plans = plans_of({UUID(run["version_id"]) for run in known if run["definition"] is None})
         found: dict[UUID, Loaded] = {}
@@ -157,6 +162,8 @@ class SqliteStore:
             its_steps = steps.get(run["id"], [])
             for column in ("id", "tenant_id", "workflow_id", "version_id", "lease_owner"):
                 run[column] = UUID(run[column]) if run[column] else None
+            if is_torn(run, its_steps):
+                torn.append(run["id"])
             found[run["id"]] = loaded(run, its_steps, plans.get)
         return found
 

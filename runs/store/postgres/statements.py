@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from runs.machine.states import RUN_FINAL
 from runs.store.postgres.arrays import Table
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS
+from runs.store.whole import OF
 
 JSON_COLUMNS = ("input", "metadata", "output", "error", "stopping", "definition", "taken", "fault")
 _TYPES = {
@@ -118,4 +119,7 @@ LOAD_RUNS = (
     " FROM runs_workflowrun r JOIN workflows_workflowversion v ON v.id = r.version_id"
     " JOIN workflows_workflow w ON w.id = r.workflow_id WHERE r.id = ANY(%s::uuid[])"
 )
-LOAD_STEPS = f"SELECT run_id, step_id, {_select(STEP_COLUMNS, '')} FROM runs_steprun WHERE run_id = ANY(%s::uuid[])"
+LOAD_STEPS = (
+    f"SELECT s.run_id, s.step_id, r.revision AS {OF}, {_select(STEP_COLUMNS, 's.')}"
+    " FROM runs_steprun s JOIN runs_workflowrun r ON r.id = s.run_id WHERE s.run_id = ANY(%s::uuid[])"
+)

@@ -31,6 +31,7 @@ from runs.store.postgres.statements import (
 )
 from runs.store.rows import loaded
 from runs.store.turns import Turns
+from runs.store.whole import is_torn, load_whole
 
 _LEASE = f"{LEASE.total_seconds()} seconds"
 
@@ -62,6 +63,9 @@ class PostgresStore:
         return claimed
 
     def load(self, run_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        return load_whole(self._load, run_ids)
+
+    def _load(self, run_ids: Collection[UUID]) -> tuple[dict[UUID, Loaded], list[UUID]]:
         ids = "{" + ",".join(id.hex for id in run_ids) + "}"
         known = self._dicts(LOAD_RUNS, ids)
         steps: dict[UUID, list[dict[str, Any]]] = {run["id"]: [] for run in known}
@@ -69,7 +73,8 @@ class PostgresStore:
             if row["run_id"] in steps:
                 steps[row["run_id"]].append(row)
         plans = plans_of({run["version_id"] for run in known if run["definition"] is None})
-        return {run["id"]: loaded(run, steps[run["id"]], plans.get) for run in known}
+        torn = [run["id"] for run in known if is_torn(run, steps[run["id"]])]
+        return {run["id"]: loaded(run, steps[run["id"]], plans.get) for run in known}, torn
 
     def persist(self, writes: Sequence[Write]) -> set[UUID]:
         return admission.persist(self, writes)
