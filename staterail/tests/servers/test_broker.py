@@ -83,7 +83,11 @@ def test_flushall_and_an_empty_restart_lose_nothing(cluster, api):
 
 
 RUBBISH = [
-    b"", b"garbage", b"{", b"[]", b"null", b'{"body": 1}', b'{"body": "", "headers": {}}', b"\xff\x00",
+    b"", b"garbage", b"{", b"[]", b"null", b"1", b"[" * 50_000, b"\xff\x00", b'{"body": 1}', b'{"properties": {}}',
+    b'{"body": "", "headers": {}}', b'{"properties": {"delivery_tag": "a"}}',
+    b'{"properties": {"delivery_tag": "b", "body_encoding": "base64"}, "body": "%%%"}',
+    b'{"properties": {"delivery_tag": [], "delivery_info": 7}, "body": {}, "headers": [], "content-type": 3}',
+    b'{"properties": {"delivery_tag": "c", "delivery_info": {}, "body_encoding": "none"}, "body": "x", "headers": 1}',
 ]  # fmt: skip
 
 
@@ -128,10 +132,10 @@ def test_doorbells_that_come_ten_times_and_rubbish_do_no_harm(cluster, api):
     assert [process.process.poll() for process in cluster.processes] == [None] * len(pids)
 
 
-@pytest.mark.parametrize("rubbish", RUBBISH)
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=lambda rubbish: rubbish[:40].decode(errors="replace"))
 def test_a_message_that_is_none_stops_no_worker(cluster, api, rubbish):
     client = redis.Redis(port=cluster.redis.port)
-    for queue in ("runs", "tasks"):
+    for queue in ("runs", "runs", "runs", "tasks"):
         client.lpush(queue, rubbish)
 
     ids = api.start_many(api.publish(SHORT), 5)
