@@ -50,9 +50,26 @@ def inline(rows: Sequence[Any], left: int = INLINE_ALL) -> int:
 
 
 def hide(rows: Iterable[Any]) -> None:
-    """For a caller who may not see payloads."""
+    """For a caller who may not see payloads. What went wrong stays, its details (an answer, a decision) do not."""
     for row in rows:
         row.input = row.output = row.input_bytes = row.output_bytes = None
+        row.error = _without(row.error, "details")
+
+
+def hide_in_events(events: Iterable[Any]) -> None:
+    """For a caller who may not see payloads: what a condition read, and the details of an error."""
+    for event in events:
+        told = dict(event.payload)
+        if "error" in told:
+            told["error"] = _without(told["error"], "details")
+        if "resolved" in told:
+            told["resolved"] = [_without(transition, "operands") for transition in told["resolved"]]
+        event.payload = told
+
+
+def _without(value: JSON, key: str) -> JSON:
+    """The object with null under this key, where it has it."""
+    return {**value, key: None} if isinstance(value, dict) and key in value else value
 
 
 def _values(model: type[Model], ids: Sequence[Any], name: str) -> Iterable[tuple[Any, JSON]]:

@@ -12,9 +12,10 @@ from staterail.core.ids import uuid_or_none
 _KEY_VALUE = re.compile(r"([A-Za-z0-9_-]{1,100}):(.*)", re.DOTALL)  # the key goes into a JSON path: no quotes, no dots
 
 
-def search_runs(found: QuerySet[WorkflowRun], text: str) -> QuerySet[WorkflowRun]:
+def search_runs(found: QuerySet[WorkflowRun], text: str, *, payloads: bool) -> QuerySet[WorkflowRun]:
     """Runs whose id this is, or with this text in correlation id or error, or with `key:value` in input or metadata.
 
+    Inputs are searched for those only who may see `payloads`: whether a guess is right would tell what stands there.
     Text stands for itself: it is neither a pattern nor a lookup of ours. A value is compared as text: `n:7`
     finds 7 and "7", `ok:true` finds true.
     """
@@ -28,7 +29,9 @@ def search_runs(found: QuerySet[WorkflowRun], text: str) -> QuerySet[WorkflowRun
     if pair is not None:
         key, value = pair.groups()
         found = found.alias(of_input=_text(key, "input"), of_metadata=_text(key, "metadata"))
-        wanted |= Q(of_input=value) | Q(of_metadata=value)
+        wanted |= Q(of_metadata=value)
+        if payloads:
+            wanted |= Q(of_input=value)
     return found.filter(wanted)
 
 

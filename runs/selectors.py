@@ -14,7 +14,7 @@ from runs.approvals import Decider
 from runs.machine.plan import Plan
 from runs.machine.states import STEP_OPEN, Reason, RunState, StepState
 from runs.models import Event, StepLog, StepRun, WorkflowRun
-from runs.payloads import LARGE, hide, inline, without_payloads
+from runs.payloads import LARGE, hide, hide_in_events, inline, without_payloads
 from runs.search import search_runs
 from runs.store.admission import HELD
 from runs.store.plans import compiled, plans_of
@@ -53,7 +53,7 @@ def runs(
         found = found.filter(state__in=states)
     if created_after is not None:
         found = found.filter(created_at__gt=created_after)
-    return search_runs(found, search) if search else found
+    return search_runs(found, search, payloads=allowed(actor, "runs.view_payload")) if search else found
 
 
 def run_of(actor: Actor, run_id: str | UUID) -> WorkflowRun:
@@ -190,15 +190,18 @@ def step_of(actor: Actor, run: WorkflowRun, step_id: str) -> StepRun:
 def events_of(actor: Actor, run: WorkflowRun, *, after_seq: int, limit: int) -> list[Event]:
     """In `seq` order."""
     require(actor, "workflows.view_workflow", run)
-    return list(Event.objects.filter(run=run, seq__gt=after_seq).order_by("seq")[:limit])
+    events = list(Event.objects.filter(run=run, seq__gt=after_seq).order_by("seq")[:limit])
+    if not allowed(actor, "runs.view_payload", run):
+        hide_in_events(events)
+    return events
 
 
 def logs_of(
     actor: Actor, run: WorkflowRun, step_id: str, *, attempt: int | None = None, search: str = "", offset: int = 0,
     limit: int = 100,
 ) -> list[StepLog]:  # fmt: skip
-    """Oldest first."""
-    require(actor, "workflows.view_workflow", run)
+    """Oldest first. A step may write whatever it was given: lines are for those who may see payloads."""
+    require(actor, "runs.view_payload", run)
     found = StepLog.objects.filter(run=run, step_id=step_id)
     if attempt is not None:
         found = found.filter(attempt=attempt)

@@ -103,11 +103,65 @@ def test_a_viewer_sees_states_and_events_but_no_payloads(api, engine):
     shown = [run, *run["step_runs"], viewer.step(run_id, "a"), *viewer.must("GET", "/runs")["results"]]
     assert {part[name] for part in shown for name in ("input", "output", "input_bytes", "output_bytes")} == {None}
     assert (run["reason"], run["current_steps"]) == ("waiting_approval", ["review"])
-    assert viewer.get(f"/runs/{run_id}/events")[0] == viewer.get(f"/runs/{run_id}/steps/a/logs")[0] == 200
+    assert viewer.get(f"/runs/{run_id}/events")[0] == 200
     assert viewer.get("/approvals") == (200, {"results": []})
     actions = [*run["allowed_actions"], *run["step_runs"][1]["allowed_actions"]]
     assert {action["allowed"] for action in actions} == {False}
     assert all("permission" in action["reason"] or "failed" in action["reason"] for action in actions)
+
+
+@pytest.fixture
+def viewer(api):
+    return Api(Role.VIEWER, api.tenant)
+
+
+def test_a_viewer_reads_no_logs(api, engine, viewer):
+    run_id = api.started(api.published(flow("a")))
+    engine.finish(run_id)
+    path = f"/runs/{run_id}/steps/a/logs"
+    assert api.get(path)[0] == 200
+    answers = [viewer.get(path), viewer.find(path, search="x")]
+    assert [told(answer) for answer in answers] == [problem(403, "FORBIDDEN")] * 2
+    assert "runs.view_payload" in answers[0][1]["detail"]
+
+
+def test_a_viewer_reads_that_a_step_failed_but_not_its_errors_details(api, engine, viewer):
+    run_id = api.started(api.published(flow(approval("review"))))
+    engine.wait(run_id, "review")
+    decision = {"action": "reject", "data": {"card": "canary"}}
+    api.must("POST", f"/runs/{run_id}/steps/review/transition", decision)
+    engine.finish(run_id)
+    paths = ["/runs", f"/runs/{run_id}", f"/runs/{run_id}/steps/review", f"/runs/{run_id}/events"]
+    assert all(b'"canary"' in api.send("GET", path).content for path in paths[2:])
+    assert not any(b'"canary"' in viewer.send("GET", path).content for path in paths)
+    error = viewer.step(run_id, "review")["error"]
+    assert (error["code"], error["details"]) == ("rejected", None)
+    [failed] = [e for e in viewer.must("GET", f"/runs/{run_id}/events")["results"] if e["event_type"] == "step_failed"]
+    assert failed["payload"]["error"] == error
+
+
+def test_a_viewer_reads_which_way_a_run_went_but_not_what_its_conditions_read(api, engine, viewer):
+    way = [{"from": "a", "to": "b", "when": "input.card == 'canary-7'"}, {"from": "a", "to": "c", "default": True}]
+    run_id = api.started(api.published(flow("a", "b", "c", transitions=way)), input={"card": "canary-8"})
+    engine.finish(run_id)
+
+    def resolved(caller):
+        events = caller.must("GET", f"/runs/{run_id}/events")["results"]
+        return next(event["payload"]["resolved"] for event in events if event["event_type"] == "step_completed")
+
+    whole = resolved(api)
+    assert whole[0]["operands"] == {"input.card": "canary-8"}
+    assert resolved(viewer) == [{**transition, "operands": None} for transition in whole]
+
+
+def test_a_viewers_search_does_not_look_into_inputs(api, viewer):
+    run_id = api.started(api.published(flow("a")), input={"card": "1234"}, metadata={"team": "blue"})
+
+    def found(caller, text):
+        return [row["id"] for row in caller.find("/runs", search=text)[1]["results"]]
+
+    assert [found(caller, "card:1234") for caller in (api, viewer)] == [[run_id], []]
+    assert [found(caller, "team:blue") for caller in (api, viewer)] == [[run_id], [run_id]]
 
 
 def test_a_run_knows_its_sla(api, engine):
