@@ -45,6 +45,7 @@ from staterail.core.pagination import (
 from workflows.selectors import workflow_of
 
 JSON = Any
+OPERATE = "workflows.operate_workflow"
 
 
 class StartRun(APIView):
@@ -77,7 +78,7 @@ class StartRuns(APIView):
         def start() -> JSON:
             return {"run_ids": [str(id) for id in services.start_runs(actor=actor, workflow=found, requests=requests)]}
 
-        return carry_out(request, "run.start_batch", start, status=201)
+        return carry_out(request, "run.start_batch", start, permission=OPERATE, on=found, status=201)
 
 
 class Runs(APIView):
@@ -174,7 +175,7 @@ class Cancel(APIView):
             services.cancel_run(actor=actor, run_id=run.id, corr_id=tracing.correlation_id(), **body)
             return _fresh(request, run)
 
-        return carry_out(request, "run.cancel", cancel)
+        return carry_out(request, "run.cancel", cancel, permission=OPERATE, on=run)
 
 
 class Retry(APIView):
@@ -191,7 +192,7 @@ class Retry(APIView):
             services.retry_run(actor=actor, run_id=run.id, corr_id=tracing.correlation_id())
             return _fresh(request, run)
 
-        return carry_out(request, "run.retry", retry)
+        return carry_out(request, "run.retry", retry, permission=OPERATE, on=run)
 
 
 class RetryStep(APIView):
@@ -208,7 +209,7 @@ class RetryStep(APIView):
             services.retry_step(actor=actor, run_id=run.id, step_id=step_id, corr_id=tracing.correlation_id(), **body)
             return step_answer(actor, run, step_id)
 
-        return carry_out(request, "run.retry_step", retry)
+        return carry_out(request, "run.retry_step", retry, permission=OPERATE, on=run)
 
 
 class ManualTransition(APIView):
@@ -227,7 +228,7 @@ class ManualTransition(APIView):
             )
             return step_answer(actor, run, step_id)
 
-        return carry_out(request, "run.manual_transition", decide)
+        return carry_out(request, "run.manual_transition", decide, permission="runs.decide_approval", on=run)
 
 
 class Approvals(APIView):

@@ -36,9 +36,9 @@ def read_key(request: Request) -> str | None:
     return key
 
 
-def body_hash(body: JSON, path: str) -> str:
-    """SHA-256 (hex) of what is asked for, however its JSON is written."""
-    text = json.dumps([path, body], sort_keys=True, separators=(",", ":"))
+def request_hash(actor: Actor, path: str, body: JSON) -> str:
+    """SHA-256 (hex) of who asks for what, however its JSON is written."""
+    text = json.dumps([actor.ref, path, body], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -47,14 +47,14 @@ def once(
 ) -> tuple[int, JSON, bool]:
     """Carry out `run` unless this key had it carried out: (status, body, whether it is a repeat).
 
-    What raises keeps nothing: the key stays free. Raises IdempotencyConflict for another body, and
+    What raises keeps nothing: the key stays free. Raises IdempotencyConflict for another hash, and
     Conflict while the first call is under way.
     """
     with _alone(f"{actor.tenant_id}:{operation}:{key}"):
         known = IdempotencyRecord.objects.filter(tenant_id=actor.tenant_id, operation=operation, key=key).first()
         if known is not None and known.created_at > datetime.now(UTC) - KEPT:
             if known.request_hash != request_hash:
-                raise IdempotencyConflict
+                raise IdempotencyConflict("This idempotency key has been used with another body, or by another caller.")
             return known.status, known.response, True
         status, body = run()
         plain = json.loads(json.dumps(body, cls=JSONEncoder))

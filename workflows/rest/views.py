@@ -62,6 +62,7 @@ class Workflows(APIView):
             request,
             "workflow.create",
             lambda: _workflow_answer(request, services.create_workflow(actor=actor_of(request), **body)),
+            permission="workflows.add_workflow",
             status=201,
         )
 
@@ -81,6 +82,8 @@ class Draft(APIView):
             request,
             "workflow.save_draft",
             lambda: VersionAnswer(services.save_draft(actor=actor, workflow=found, **body)).data,
+            permission="workflows.change_workflow",
+            on=found,
         )
 
 
@@ -96,6 +99,8 @@ class Publish(APIView):
             request,
             "workflow.publish",
             lambda: VersionAnswer(services.publish(actor=actor, workflow=found, **body)).data,
+            permission="workflows.publish_workflow",
+            on=found,
         )
 
 
@@ -111,6 +116,8 @@ class Archive(APIView):
             request,
             "workflow.archive",
             lambda: _workflow_answer(request, services.archive(actor=actor, workflow=found, **body)),
+            permission="workflows.archive_workflow",
+            on=found,
         )
 
 
@@ -147,7 +154,12 @@ class Validation(APIView):
     )  # fmt: skip
     def post(self, request: Request) -> Response:
         body = DefinitionBody.read(request)
-        return carry_out(request, "definition.validate", lambda: {"problems": services.problems_of(body["definition"])})
+        return carry_out(
+            request,
+            "definition.validate",
+            lambda: {"problems": services.problems_of(body["definition"])},
+            permission="workflows.view_workflow",
+        )
 
 
 class DefinitionSchema(APIView):

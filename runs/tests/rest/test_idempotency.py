@@ -7,10 +7,12 @@ from uuid import UUID
 import pytest
 
 from runs.models import Event, WorkflowRun
-from runs.tests.rest.client import approval, flow, problem, told
+from runs.tests.rest.client import Api, approval, flow, problem, told
 from staterail.accounts import idempotency
-from staterail.accounts.models import IdempotencyRecord
-from staterail.accounts.tests.factories import ActorFactory
+from staterail.accounts.models import IdempotencyRecord, Membership
+from staterail.accounts.tests.factories import ActorFactory, MemberFactory
+from staterail.accounts.tokens import forget_cached
+from staterail.core.actor import Role
 from staterail.core.errors import Conflict, NotFound
 from workflows.models import Workflow, WorkflowVersion
 
@@ -76,6 +78,37 @@ def test_the_same_key_with_another_body_is_a_conflict(api, command):
     before = rows()
     assert told(api.call(method, path, other, Idempotency_Key="k")) == problem(409, "IDEMPOTENCY_CONFLICT")
     assert rows() == before
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "validate"], indirect=True)
+def test_a_repeat_by_a_caller_who_may_not_is_refused_like_a_first_call(api, command):
+    method, path, body, _ = command
+    api.must(method, path, body, Idempotency_Key="k")
+    before = rows()
+    viewer = Api(Role.VIEWER, api.tenant)
+    answers = [viewer.call(method, path, body, Idempotency_Key=key) for key in ("k", "other")]
+    assert told(answers[0]) == problem(403, "FORBIDDEN")
+    assert answers[0] == answers[1]
+    assert rows() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS, indirect=True)
+def test_the_same_key_of_another_caller_is_a_conflict(api, command):
+    method, path, body, _ = command
+    api.must(method, path, body, Idempotency_Key="k")
+    before = rows()
+    other = Api(Role.ADMIN, api.tenant, name="other")
+    assert told(other.call(method, path, body, Idempotency_Key="k")) == problem(409, "IDEMPOTENCY_CONFLICT")
+    assert rows() == before
+
+
+def test_a_caller_who_has_lost_the_right_gets_no_repeat(api, workflow):
+    owner = MemberFactory(membership__tenant=api.tenant, membership__role=Role.OPERATOR)
+    theirs, run_id = Api(tenant=api.tenant, owner=owner), api.started(workflow)
+    theirs.must("POST", f"/runs/{run_id}/cancel", Idempotency_Key="k")
+    Membership.objects.filter(user=owner).update(role=Role.VIEWER)
+    forget_cached()
+    assert told(theirs.post(f"/runs/{run_id}/cancel", Idempotency_Key="k")) == problem(403, "FORBIDDEN")
 
 
 def test_the_same_key_for_another_object_is_a_conflict(api, workflow):

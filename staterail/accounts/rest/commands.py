@@ -6,9 +6,10 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from staterail.accounts.idempotency import body_hash, once, read_key
+from staterail.accounts.idempotency import once, read_key, request_hash
 from staterail.core.actor import Actor
 from staterail.core.errors import NotFound
+from staterail.core.permissions import require
 
 JSON = Any
 
@@ -21,11 +22,17 @@ def actor_of(request: Request) -> Actor:
     return actor
 
 
-def carry_out(request: Request, operation: str, run: Callable[[], JSON], *, status: int = 200) -> Response:
-    """The answer of `run`; a repeat of the same key and body gets the first one again."""
-    key = read_key(request)
+def carry_out(
+    request: Request, operation: str, run: Callable[[], JSON], *, permission: str, on: Any = None, status: int = 200
+) -> Response:
+    """The answer of `run`; a repeat of the same key, caller and body gets the first one again.
+
+    The service asks for the `permission` too, but a repeat does not come that far. Raises Forbidden.
+    """
+    actor, key = actor_of(request), read_key(request)
     if key is None:
         return Response(run(), status=status)
-    wanted = body_hash(request.data, request.path)
-    code, body, replayed = once(actor_of(request), operation, key, wanted, lambda: (status, run()))
+    require(actor, permission, on)
+    wanted = request_hash(actor, request.path, request.data)
+    code, body, replayed = once(actor, operation, key, wanted, lambda: (status, run()))
     return Response(body, status=code, headers={"Idempotency-Replayed": "true"} if replayed else None)
