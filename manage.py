@@ -5,7 +5,7 @@ import os
 import sys
 
 try:
-    from django.core.management import execute_from_command_line
+    from staterail.commandline import main
 except ModuleNotFoundError:
     sys.exit(
         "manage.py: this Python has not what StateRail needs. `make setup` once, then .venv/bin/python manage.py ..."
@@ -28,4 +28,4 @@ def read_early(argv: list[str]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
     read_early(sys.argv)
-    execute_from_command_line(sys.argv)
+    main(sys.argv)

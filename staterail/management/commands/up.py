@@ -1,6 +1,5 @@
 """manage.py up: everything in one process, nothing to install."""
 
-import shlex
 import socket
 import sys
 import time
@@ -15,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from staterail import embedded, single
 from staterail.accounts import services as accounts
+from staterail.core.cli import manage_py
 from workflows.samples import deploy_sample
 
 STEADY_SECONDS = 30.0  # a worker that crashed, but had lived as long, is worth another start
@@ -80,7 +80,7 @@ class Command(BaseCommand):
                 ) from None
 
     def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:
-        command = f"{_variables()}{_python()} manage.py"
+        command = manage_py()
         lines = [("StateRail is up", self.style.SUCCESS(url))]
         if login is not None:
             lines += [("Log in, once", url + login), ("", "then set a password there")]
@@ -98,16 +98,3 @@ class Command(BaseCommand):
         self.stdout.flush()
         if not no_browser:
             webbrowser.open(url + (login or ""))
-
-
-def _python() -> str:
-    """This interpreter, as it is written from here."""
-    python = Path(sys.executable)
-    return str(python.relative_to(Path.cwd())) if python.is_relative_to(Path.cwd()) else str(python)
-
-
-def _variables() -> str:
-    """What must stand before another command so that it finds this data and port."""
-    told = {"STATERAIL_DATA": str(settings.STATERAIL_DATA), "STATERAIL_PORT": str(settings.STATERAIL_PORT)}
-    usual = {"STATERAIL_DATA": str(settings.BASE_DIR / ".staterail"), "STATERAIL_PORT": "8000"}
-    return "".join(f"{name}={shlex.quote(told[name])} " for name in told if told[name] != usual[name])

@@ -1,0 +1,58 @@
+"""The command line as a whole: what no command can tell of itself, in a sentence and not a traceback."""
+
+import sys
+
+from dj_database_url import ParseError, UnknownSchemeError
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import ManagementUtility
+from django.db import DatabaseError, InterfaceError, OperationalError
+from environs import EnvError
+
+from staterail.core.cli import manage_py
+
+INTERRUPTED = 130  # as a shell tells of Ctrl-C
+UNDEFINED = ("42P01", "42703")  # PostgreSQL's codes for a table and a column that are not there
+
+
+def main(argv: list[str]) -> None:
+    """Run a command. `--traceback` shows where a failure came from."""
+    try:
+        ManagementUtility(argv).execute()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        said = None if "--traceback" in argv else sentence_of(error)
+        if said is None:
+            raise
+        sys.exit(f"manage.py: {said}")
+
+
+def sentence_of(error: Exception) -> str | None:
+    """What went wrong and what helps, or None for what is a fault of ours."""
+    if isinstance(error, EnvError | ImproperlyConfigured):
+        return str(error)
+    if isinstance(error, UnknownSchemeError | ParseError):
+        return "DATABASE_URL is not understood: it looks like postgres://user:password@host:5432/name, percent-encoded."
+    if isinstance(error, DatabaseError | InterfaceError):
+        return _of_the_database(error)
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
+    return None
+
+
+def _of_the_database(error: Exception) -> str | None:
+    database = f"The database in {settings.STATERAIL_DATA}" if settings.EMBEDDED else "The database of DATABASE_URL"
+    if _has_no_table(error):
+        start = "start StateRail (`make up`), or " if settings.EMBEDDED else ""
+        return f"{database} is not set up yet, or of an older version: {start}type `{manage_py()} migrate`."
+    if not isinstance(error, OperationalError | InterfaceError):
+        return None
+    what = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{database} cannot be used: {what}."
+
+
+def _has_no_table(error: Exception) -> bool:
+    if getattr(error.__cause__, "sqlstate", None) in UNDEFINED:
+        return True
+    return str(error).startswith(("no such table", "no such column"))  # SQLite has no code of its own for it

@@ -1,0 +1,80 @@
+"""What goes wrong before a command begins is told in a sentence."""
+
+import re
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from staterail.commandline import sentence_of
+from staterail.testing.server import Instance
+
+NOWHERE = "postgres://staterail:hush@127.0.0.1:1/staterail"
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Runs a command on a data folder that is new, with these variables: what it said as it failed."""
+
+    def run(*arguments, **variables):
+        done = Instance(tmp_path, variables).command(*arguments, status=1)
+        assert done.stdout == ""
+        return done.stderr
+
+    return run
+
+
+def _is_one_sentence(said):
+    return said.startswith("manage.py: ") and said.endswith(".\n") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["run hello-staterail", "token --name me --role admin", "secret list", "login_link", "check_invariants"],
+)
+def test_before_the_first_start_a_command_says_how_to_start(given, tmp_path, command):
+    said = given(*command.split())
+    assert _is_one_sentence(said)
+    assert f"The database in {tmp_path / 'data'} is not set up yet" in said
+    assert re.search(rf"`make up`.*`STATERAIL_DATA={tmp_path / 'data'} .*python manage\.py migrate`", said)
+
+
+def test_what_it_says_is_typed_as_it_stands_and_then_the_command_works(tmp_path):
+    instance = Instance(tmp_path)
+    instance.command("migrate")
+    assert instance.command("token", "--name", "me", "--role", "admin").stdout.startswith("srt_")
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"STATERAIL_PORT": "eighty"}, '"STATERAIL_PORT" invalid: Not a valid integer.'),
+        ({"STATERAIL_DEBUG": "perhaps"}, '"STATERAIL_DEBUG" invalid: Not a valid boolean.'),
+        ({"STATERAIL_DATA": "/dev/null/data"}, "/dev/null/data: Not a directory."),
+        ({"DATABASE_URL": NOWHERE, "SECRET_KEY": "k" * 60}, "The database of DATABASE_URL cannot be used: connection"),
+        ({"DATABASE_URL": "posgres://x/y"}, "DATABASE_URL is not understood"),
+    ],
+    ids=["number", "truth", "folder", "unreachable", "scheme"],
+)
+def test_a_setting_that_cannot_be_is_told_without_a_traceback(given, variables, says):
+    said = given("token", "--name", "me", "--role", "admin", **variables)
+    assert _is_one_sentence(said)
+    assert says in said
+    assert "hush" not in said
+
+
+def test_traceback_still_shows_where_it_came_from(given):
+    said = given("token", "--name", "me", "--role", "admin", "--traceback")
+    assert "Traceback" in said
+    assert "no such table" in said
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("statement", "known"),
+    [("SELECT 1 FROM no_such", True), ("SELECT no_such FROM django_session", True), ("SELECT (", False)],
+)
+def test_a_missing_table_or_column_is_known_in_each_database(statement, known):
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+    said = sentence_of(caught.value)
+    assert ("not set up" in (said or "")) == known
