@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from runs.machine.asking import check_approval, with_its_rules
 from runs.machine.context import LIMIT_BYTES, context_of
 from runs.machine.decision import Execute
 from runs.machine.draft import Draft
@@ -91,6 +92,9 @@ def _start(draft: Draft, i: int, stimulus: StartReady) -> bool:
         if row.override:
             text = row.input or "null"
             config = json.loads(text)
+            if plan.steps[i].kind == "HumanApproval":
+                config = with_its_rules(draft, plan.steps[i].config, config)
+                text = dumps(config)
         elif template.constant:
             config, text = template.render({}), plan.config_texts[i] or "null"
         else:
@@ -137,6 +141,8 @@ def _waits(draft: Draft, i: int, config: JSON) -> tuple[datetime | None, Reason]
     step, now = draft.plan.steps[i], draft.now
     deadline = now + step.timeout if step.timeout is not None else None
     if step.kind == "HumanApproval":
+        if draft.row(i).override or not draft.plan.configs[i].constant:
+            check_approval(step.config, config)
         return deadline, Reason.WAITING_APPROVAL
     if step.kind != "Delay":
         return deadline, Reason.EXECUTING

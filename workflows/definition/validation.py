@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from staterail.core.strict_json import MAX_DEPTH, dumps, problem_in
+from workflows.definition.configs import check_config, check_schema, check_shape
 from workflows.definition.graph_checks import check_graph
 from workflows.definition.model import never_retryable
 from workflows.definition.problems import Problems
-from workflows.definition.schemas import schema_problems
 from workflows.definition.shape import (
     BREAKER,
     CONFIG,
@@ -17,10 +17,8 @@ from workflows.definition.shape import (
     RETRY,
     STEP,
     TRANSITION,
-    Rule,
     Shape,
 )
-from workflows.definition.templates import has_expression
 
 JSON = Any
 Path = tuple[str | int, ...]
@@ -107,38 +105,7 @@ def _check_top(document: dict[str, JSON], found: Problems) -> None:
         found.add("no_steps", ("steps",), "a workflow has at least one step")
     if not isinstance(document.get("transitions", []), list):
         found.add("bad_value", ("transitions",), "`transitions` is a list")
-    _check_schema(document.get("input_schema"), ("input_schema",), found)
-
-
-def check_shape(
-    value: dict[str, JSON], shape: Shape, path: Path, found: Problems, *, templated: bool = False,
-    besides: Collection[str] = (),
-) -> None:  # fmt: skip
-    """Unknown, missing and bad keys of one object.
-
-    `templated`: strings with expressions are not judged yet. `besides`: keys whose values others judge.
-    """
-    for key, item in value.items():
-        rule = shape.rules.get(key)
-        if rule is None:
-            known = ", ".join(shape.rules)
-            found.add("unknown_key", (*path, key), f"{key[:60]!r} is not known here; there are {known}")
-        elif key not in besides and not (templated and has_expression(item)):
-            wrong = rule.check(item)
-            if wrong is not None:
-                found.add("bad_value", (*path, key), f"`{key}`: {wrong}")
-            elif rule.item is not None:
-                _check_entries(item, key, rule.item, (*path, key), found, templated)
-    for key in shape.required:
-        if key not in value:
-            found.add("missing_key", (*path, key), f"`{key}` is missing")
-
-
-def _check_entries(items: list[JSON], key: str, rule: Rule, path: Path, found: Problems, templated: bool) -> None:
-    for n, item in enumerate(items):
-        wrong = None if templated and has_expression(item) else rule.check(item)
-        if wrong is not None:
-            found.add("bad_value", (*path, n), f"`{key}`: {wrong}")
+    check_schema(document.get("input_schema"), ("input_schema",), found)
 
 
 def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Collection[str]) -> dict[str, int]:
@@ -177,7 +144,7 @@ def _check_step(step: dict[str, JSON], path: Path, found: Problems, tasks: Colle
         found.add("bad_value", (*path, "circuit_breaker"), f"a {kind} calls nobody: it has no circuit breaker")
     config = step.get("config")
     if isinstance(config, dict) and isinstance(kind, str) and kind in CONFIG:
-        _check_config(kind, config, (*path, "config"), found, tasks)
+        check_config(kind, config, (*path, "config"), found, tasks)
 
 
 def _check_retry(retry: JSON, path: Path, found: Problems) -> None:
@@ -185,25 +152,6 @@ def _check_retry(retry: JSON, path: Path, found: Problems) -> None:
     for n, code in enumerate(errors if isinstance(errors, list) else ()):
         if isinstance(code, str) and never_retryable(code):
             found.add("bad_value", (*path, "errors", n), f"an error `{code[:60]}` is never retried")
-
-
-def _check_config(kind: str, config: dict[str, JSON], path: Path, found: Problems, tasks: Collection[str]) -> None:
-    check_shape(config, CONFIG[kind], path, found, templated=True)
-    if kind == "Task":
-        name = config.get("name")
-        if isinstance(name, str) and not has_expression(name) and name not in tasks:
-            some = ", ".join(sorted(tasks)[:20])
-            found.add("unknown_task", (*path, "name"), f"no Task {name[:60]!r} is registered; there are {some}")
-    elif kind == "Delay":
-        if "for" in config and "until" in config:
-            found.add("bad_value", path, "a Delay has either `for` or `until`, not both")
-        elif "for" not in config and "until" not in config:
-            found.add("missing_key", path, "a Delay needs `for` (a duration) or `until` (a time)")
-    elif kind == "HttpCall":
-        if "body" in config and "text" in config:
-            found.add("bad_value", path, "an HttpCall sends either `body` or `text`, not both")
-    elif kind == "HumanApproval":
-        _check_schema(config.get("form_schema"), (*path, "form_schema"), found)
 
 
 def _check_transitions(
@@ -255,9 +203,3 @@ def transition_ids(transitions: Sequence[JSON]) -> list[str]:
         given = transition.get("id")
         ids.append(given if isinstance(given, str) else f"{name}:{pairs[name]}" if pairs[name] > 1 else name)
     return ids
-
-
-def _check_schema(schema: JSON, path: Path, found: Problems) -> None:
-    if isinstance(schema, dict):
-        for place, message in schema_problems(schema):
-            found.add("bad_value", (*path, *place), message)

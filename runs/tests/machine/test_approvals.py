@@ -1,6 +1,7 @@
 """Approvals: decided once, by one person (SEMANTICS 5)."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -103,3 +104,70 @@ def test_a_step_of_another_kind_is_no_approval() -> None:
 def test_an_unknown_step_is_not_found() -> None:
     with pytest.raises(NotFound):
         waiting().tell(ManualTransition("nobody", "approve", "ada"))
+
+
+# What expressions make of its config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "path", "says"),
+    [
+        ("title", 5, "/title", "text, not a number"),
+        ("title", "a\x1bb", "/title", "cannot be shown"),
+        ("instructions", ["x"], "/instructions", "text, not a list"),
+        ("assignees", "role:admin", "/assignees", "a list, not text"),
+        ("assignees", None, "/assignees", "a list, not null"),
+        ("assignees", ["role:admin", "role:root"], "/assignees/1", "does not match"),
+        ("form_schema", [], "/form_schema", "an object, not a list"),
+        ("form_schema", {"properties": {"n": {"type": 1}}}, "/form_schema/properties/n/type", "no JSON Schema"),
+        ("form_schema", {"$ref": "file:///etc/hostname"}, "/form_schema/$ref", "into this schema only"),
+        ("form_schema", {"enum": ["x" * 70_000]}, "/form_schema", "65536 characters at most"),
+        ("forbid_starter", "no", "/forbid_starter", "true or false, not text"),
+    ],
+    ids=str,
+)
+def test_a_config_that_expressions_make_wrong_fails_the_step_where_it_is_wrong(
+    key: str, value: Any, path: str, says: str
+) -> None:
+    asks = {"kind": "HumanApproval", "config": {"title": "t", key: "${input.it}"}}
+
+    run = Simulation(definition({"r": asks}), json.dumps({"it": value})).start()
+
+    error = run.row("r").error or {}
+    assert run.log("r")[-1] == ("queued", "failed", "expression_error")
+    assert (error["code"], run.row("r").attempt) == ("expression_error", 0)
+    assert error["message"].startswith(f"config: {path}: ")
+    assert says in error["message"]
+    run.check()
+
+
+def test_an_entry_that_is_an_expression_is_judged_too() -> None:
+    asks = {"kind": "HumanApproval", "config": {"title": "t", "assignees": ["role:admin", "${input.who}"]}}
+
+    runs = [Simulation(definition({"r": asks}), json.dumps({"who": who})).start() for who in ("user:ada", "ada")]
+
+    assert [run.states["r"] for run in runs] == ["running", "failed"]
+
+
+RULES = {"assignees": ["user:${input.who}"], "form_schema": {"type": "object"}, "forbid_starter": True}
+
+
+def retried_with(given: Any) -> Simulation:
+    asks = {"kind": "HumanApproval", "config": {"title": "t", "instructions": "i", **RULES}}
+    run = Simulation(definition({"r": asks}), '{"who": "ada"}').start()
+    run.tell(REJECT)
+    run.tell(RetryStep("r", json.dumps(given)))
+    return run.start()
+
+
+@pytest.mark.parametrize("lifting", [{}, {"assignees": [], "form_schema": {}, "forbid_starter": False}])
+def test_a_retry_with_another_input_keeps_who_may_decide_and_the_form(lifting: dict[str, Any]) -> None:
+    run = retried_with({"title": "again", **lifting})
+
+    assert json.loads(run.row("r").input or "") == {"title": "again", **RULES, "assignees": ["user:ada"]}
+    assert run.reasons["r"] == "waiting_approval"
+
+
+@pytest.mark.parametrize("given", [None, 5, [], {}, {"title": 5}, {"title": "t", "colour": "red"}], ids=str)
+def test_a_retry_with_an_input_that_asks_nothing_fails_the_step(given: Any) -> None:
+    assert retried_with(given).reasons["r"] == "expression_error"
