@@ -35,10 +35,12 @@ from staterail.core.ids import uuid7
 from staterail.core.permissions import require
 from staterail.core.strict_json import dumps
 from workflows import selectors as workflows
+from workflows.definition.configs import resolved_problems
 from workflows.definition.parsing import BrokenDefinition
 from workflows.definition.schemas import check_values
 from workflows.definition.shape import STEP_ID
 from workflows.models import Workflow, WorkflowVersion
+from workflows.task_registry import registered
 
 JSON = Any
 LIMIT_BYTES = 1024 * 1024
@@ -226,11 +228,24 @@ def retry_run(*, actor: Actor, run_id: UUID, corr_id: str | None = None) -> None
 def retry_step(*, actor: Actor, run_id: UUID, step_id: str, input: JSON = UNSET, corr_id: str | None = None) -> None:
     """Queue a failed step again, with `input` in place of its resolved config where it is given.
 
-    Raises IllegalTransition unless the step failed and nothing that follows it is open.
+    An approval keeps its definition's assignees, form_schema and forbid_starter.
+
+    Raises IllegalTransition unless the step failed and nothing that follows it is open,
+    ValidationFailed for an input that is no config of the step's kind.
     """
     _check_step_id(step_id)
     text = None if input is UNSET else _bounded("input", input)
-    _command(actor, run_id, RetryStep(step_id, text, corr_id, actor.name))
+
+    def stimulus(loaded: Loaded) -> Stimulus:
+        plan = loaded.snapshot.plan
+        if text is not None and step_id in plan.index:
+            kind = plan.steps[plan.index[step_id]].kind
+            problems = resolved_problems(kind, input, tasks=registered(), path=("input",))
+            if problems:
+                raise ValidationFailed(f"The input is no config of a {kind}.", problems=problems)
+        return RetryStep(step_id, text, corr_id, actor.name)
+
+    _command(actor, run_id, stimulus)
 
 
 def decide_approval(

@@ -189,6 +189,21 @@ def test_only_a_failed_step_can_be_retried_and_once(api, engine, runs):
     refused(api, path, {}, ILLEGAL)
 
 
+@pytest.mark.parametrize(
+    ("given", "code", "path"),
+    [
+        (None, "bad_value", "/input"), ("x", "bad_value", "/input"), ({}, "missing_key", "/input/name"),
+        ({"name": "no.such"}, "unknown_task", "/input/name"),
+        ({"name": "core.echo", "args": []}, "bad_value", "/input/args"),
+        ({"name": "core.echo", "arguments": {}}, "unknown_key", "/input/arguments"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_input_that_is_no_config_of_the_step_is_refused_where_it_is_wrong(api, runs, given, code, path):
+    answer = refused(api, f"/runs/{runs['failed']}/steps/a/retry", {"input": given}, INVALID)
+    assert [(found["code"], found["path"]) for found in answer["problems"]] == [(code, path)]
+
+
 @pytest.mark.parametrize("step", ["b", "A", "a" * 63 + "!", "a" * 64, "%00", "a%00", "é", "x" * 10_000, "a;b", " a"])
 def test_a_step_that_the_run_does_not_have_is_not_found(api, step):
     run = f"/runs/{api.started(api.published(flow('a', 'a' * 63)))}/steps"
