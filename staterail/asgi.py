@@ -1,36 +1,26 @@
-"""The ASGI application: Django's, on threads that last, behind a bound on what a request may send.
+"""The ASGI application: Django's, on threads that last, behind bounds on what requests may send.
 
 Django gives every request a thread of its own, and with it a new database connection; a pool of
 lasting threads keeps connections open (SQLite: 2 ms a request less).
 """
 
 import asyncio
-import contextlib
-import json
 import os
-import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from typing import Any
 
 import django
 from django.core.handlers.asgi import ASGIHandler
+from django.db import InterfaceError, OperationalError, close_old_connections
 
-from staterail.core.middleware import EVERYWHERE
-from staterail.core.rest import MEDIA_TYPE, problem_body
+from staterail.bodies import BodyLimit, Scope
+from staterail.core.errors import Unavailable, ValidationFailed
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 THREADS = 16
-MAX_BODY = 2 * 1024 * 1024
-MAX_BATCH = 64 * 1024 * 1024  # up to 1,000 inputs
-BATCH = re.compile(r"/api/v1/workflows/[^/]+/runs/batch")
-BODY_SECONDS = 30.0
-DRAIN_SECONDS = 5.0  # that a refused sender is listened to, so that it hears the answer
 
 
 class PooledHandler(ASGIHandler):
@@ -44,83 +34,36 @@ class PooledHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._respond, request)
+        return await self._in_pool(self.get_response, request)
 
-    def _respond(self, request: Any) -> Any:
-        from django.db import close_old_connections
+    async def let_in(self, scope: Scope) -> None:
+        """Raises Unauthenticated or RateLimited unless a caller that we know sends this."""
+        from staterail.accounts.rest.authentication import require_caller
 
+        request, _ = self.create_request(scope, BytesIO())
+        if request is None:
+            raise ValidationFailed
+        try:
+            await self._in_pool(require_caller, request)
+        except (OperationalError, InterfaceError):
+            raise Unavailable(retry_after=1) from None
+
+    async def _in_pool(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _connected, function, argument)
+
+
+def _connected(function: Callable[[Any], Any], argument: Any) -> Any:
+    close_old_connections()
+    try:
+        return function(argument)
+    finally:
         close_old_connections()
-        try:
-            return self.get_response(request)
-        finally:
-            close_old_connections()
-
-
-class BodyLimit:
-    """Refuses a body that is too large before it is read, and one that does not come to an end."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit = MAX_BATCH if BATCH.fullmatch(scope["path"]) else MAX_BODY
-        told = dict(scope["headers"]).get(b"content-length", b"")
-        if told.isdigit() and int(told) > limit:
-            await _refuse(receive, send, 413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
-            return
-        chunks: list[MutableMapping[str, Any]] = []
-        size = 0
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    chunks.append(message)
-                    size += len(message.get("body", b""))
-                    if size > limit:
-                        break
-                    if message["type"] != "http.request" or not message.get("more_body"):
-                        break
-        except TimeoutError:
-            await _refuse(receive, send, 408, "VALIDATION_FAILED", "The body did not come to its end.")
-            return
-        if size > limit:
-            more = bool(chunks[-1].get("more_body"))
-            chunks.clear()
-            await _refuse(receive, send, 413, "PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.", more=more)
-            return
-        waiting = iter(chunks)
-
-        async def replay() -> MutableMapping[str, Any]:
-            message = next(waiting, None)
-            return message if message is not None else await receive()
-
-        await self.app(scope, replay, send)
-
-
-async def _refuse(receive: Receive, send: Send, status: int, code: str, detail: str, *, more: bool = True) -> None:
-    """Answer, then listen for a while to what is still sent: a connection that closes at once loses the answer."""
-    body = json.dumps(problem_body(status, code, detail)).encode()
-    headers = {
-        **EVERYWHERE, "Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Connection": "close",
-        "Cache-Control": "no-store",
-    }  # fmt: skip
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while more:
-                message = await receive()
-                more = message["type"] == "http.request" and bool(message.get("more_body"))
-    await send({"type": "http.response.body", "body": b""})
 
 
 def _application() -> BodyLimit:
     django.setup(set_prefix=False)
-    return BodyLimit(PooledHandler())
+    handler = PooledHandler()
+    return BodyLimit(handler, handler.let_in)
 
 
 application = _application()

@@ -1,4 +1,4 @@
-"""The bound on bodies, over a real connection: what is refused is heard."""
+"""The bounds on bodies, over a real connection: what is refused is heard."""
 
 import asyncio
 import http.client
@@ -9,10 +9,22 @@ import threading
 import pytest
 import uvicorn
 
-from staterail import asgi
+from staterail import asgi, bodies
+from staterail.accounts.models import ApiToken
+from staterail.accounts.services import login_path
+from staterail.accounts.tests.factories import MemberFactory, TenantFactory
+from staterail.accounts.tokens import create_token, revoke_token
+from staterail.core.actor import Role
+from staterail.core.errors import Unauthenticated
 from staterail.core.middleware import EVERYWHERE
 
-MIB = 1024 * 1024
+KIB, MIB = 1024, 1024 * 1024
+KNOWN = {"Authorization": "Bearer known"}
+
+
+async def _let_in(scope):
+    if (b"authorization", b"Bearer known") not in scope["headers"]:
+        raise Unauthenticated
 
 
 async def _echo(scope, receive, send):
@@ -28,7 +40,7 @@ async def _echo(scope, receive, send):
 @pytest.fixture(scope="module")
 def port():
     server = uvicorn.Server(
-        uvicorn.Config(asgi.BodyLimit(_echo), port=0, lifespan="off", log_level="critical", ws="none")
+        uvicorn.Config(bodies.BodyLimit(_echo, _let_in), port=0, lifespan="off", log_level="critical", ws="none")
     )
     sockets = [socket.create_server(("127.0.0.1", 0))]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=sockets)))
@@ -38,13 +50,13 @@ def port():
     thread.join(10)
 
 
-def send(port, path, body, *, chunked=False):
+def send(port, path, body, headers=KNOWN, *, chunked=False):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     if chunked:
         pieces = (body[at : at + 65_536] for at in range(0, len(body), 65_536))
-        connection.request("POST", path, pieces, {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+        connection.request("POST", path, pieces, {**headers, "Transfer-Encoding": "chunked"}, encode_chunked=True)
     else:
-        connection.request("POST", path, body)
+        connection.request("POST", path, body, headers)
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
@@ -78,6 +90,105 @@ def test_a_body_too_large_is_refused_and_its_sender_hears_why(port, path, size, 
     assert {name: headers.get(name.lower()) for name in EVERYWHERE} == EVERYWHERE
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_of_a_stranger_only_a_small_body_is_read(port, chunked):
+    path = "/api/v1/workflows/x/runs/batch"
+    assert send(port, path, b"x" * 64 * KIB, {}, chunked=chunked)[0] == 200
+    found, headers, content = send(port, path, b"x" * 12 * MIB, {}, chunked=chunked)
+    assert (found, json.loads(content)["code"], headers["www-authenticate"]) == (401, "UNAUTHENTICATED", "Bearer")
+
+
+class Caller:
+    """One request that is sent piece by piece; `status` is that of its answer, once there is one."""
+
+    def __init__(self, app, announced=None):
+        headers = [(b"authorization", b"Bearer known")]
+        headers += [(b"content-length", str(announced).encode())] if announced is not None else []
+        scope = {"type": "http", "path": "/api/v1/workflows/x/runs/batch", "headers": headers}
+        self.pieces, self.answer = asyncio.Queue(), {}
+        self.task = asyncio.create_task(app(scope, self.pieces.get, self._hear))
+
+    async def _hear(self, message):
+        self.answer.update(message)
+
+    async def sends(self, size, *, more=True):
+        """Until it is read, or the request is over."""
+        self.pieces.put_nowait({"type": "http.request", "body": b"x" * size, "more_body": more})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def ends(self):
+        await self.sends(0, more=False)
+        await asyncio.wait_for(self.task, 10)
+        return self.answer["status"]
+
+
+@pytest.mark.parametrize("announced", [MIB, None])
+def test_bodies_that_find_no_room_are_told_to_come_again_and_small_ones_find_theirs(announced):
+    async def calls():
+        app = bodies.BodyLimit(_echo, _let_in)
+        app.large.most = 2 * MIB
+        first, second = Caller(app, announced), Caller(app, announced)
+        for each in (first, second):
+            await each.sends(MIB)
+        third, small = Caller(app, announced), Caller(app)
+        await third.sends(MIB)
+        await small.sends(KIB)
+        answers = [await each.ends() for each in (third, small, first)]
+        assert dict(third.answer["headers"])[b"retry-after"] == b"1"
+        fourth = Caller(app, announced)
+        await fourth.sends(MIB)
+        answers += [await fourth.ends(), await second.ends()]
+        return answers, app.small.taken, app.large.taken
+
+    assert asyncio.run(calls()) == ([503, 200, 200, 200, 200], 0, 0)
+
+
+def test_a_caller_who_hangs_up_gives_the_room_back():
+    async def calls():
+        app = bodies.BodyLimit(_echo, _let_in)
+        gone = Caller(app, 2 * MIB)
+        await gone.sends(MIB)
+        held = app.large.taken
+        gone.pieces.put_nowait({"type": "http.disconnect"})
+        await asyncio.wait_for(gone.task, 10)
+        return held, app.large.taken
+
+    assert asyncio.run(calls()) == (2 * MIB, 0)
+
+
+def over_asgi(headers, size=MIB):
+    """The status that the whole application answers to a batch of this size."""
+    scope = {
+        "type": "http", "method": "POST", "path": "/api/v1/workflows/x/runs/batch", "query_string": b"", "headers": [
+            (b"host", b"localhost"), (b"content-type", b"application/json"), *headers
+        ], "client": ("127.0.0.1", 1), "server": ("localhost", 80), "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+
+    async def call():
+        pieces, answers = asyncio.Queue(), asyncio.Queue()
+        pieces.put_nowait({"type": "http.request", "body": b"[" * size, "more_body": False})
+        await asgi.application(scope, pieces.get, answers.put)
+        return answers.get_nowait()["status"]
+
+    return asyncio.run(call())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_large_body_is_read_with_a_token_or_a_session_that_holds(client):
+    token = create_token(tenant=TenantFactory(), name="ci", role=Role.VIEWER)
+    user = MemberFactory()
+    client.post(login_path(user))
+    session = client.cookies["staterail"].value
+    held = [(b"authorization", f"Bearer {token}".encode())], [(b"cookie", f"staterail={session}".encode())]
+    assert [over_asgi(headers) for headers in held] == [400, 403]  # too deep; without a CSRF token
+    client.logout()
+    strangers = [], [(b"authorization", b"Bearer srt_x")], [(b"authorization", b"Basic x")], held[1]
+    assert [over_asgi(headers) for headers in strangers] == [401] * 4
+    revoke_token(ApiToken.objects.get().id)
+    assert over_asgi(held[0]) == 401
+
+
 def test_a_declared_size_is_refused_before_a_byte_of_the_body_is_read():
     read = []
 
@@ -91,13 +202,13 @@ def test_a_declared_size_is_refused_before_a_byte_of_the_body_is_read():
         sent.append((message["type"], message.get("status"), len(read)))
 
     scope = {"type": "http", "path": "/api/v1/runs", "headers": [(b"content-length", b"9999999999")]}
-    asyncio.run(asgi.BodyLimit(_echo)(scope, receive, told))
+    asyncio.run(bodies.BodyLimit(_echo, _let_in)(scope, receive, told))
     assert sent[0] == ("http.response.start", 413, 0)
 
 
 def test_a_body_that_does_not_end_is_refused_in_time(port, monkeypatch):
-    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.3)
-    monkeypatch.setattr(asgi, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.1)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
         slow.sendall(b"POST /api/v1/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         answer = b"".join(iter(lambda: slow.recv(65_536), b""))

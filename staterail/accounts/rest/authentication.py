@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.contrib.auth import get_user
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from rest_framework.authentication import BaseAuthentication
@@ -32,7 +34,7 @@ class TokenOrSession(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Actor, str] | None:
         header = request.headers.get("Authorization")
         if header is not None:
-            actor = self._by_token(request, header)
+            actor = _by_token(header, request.META.get("REMOTE_ADDR", ""))
         else:
             found = self._by_session(request)
             if found is None:
@@ -46,17 +48,6 @@ class TokenOrSession(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
-
-    def _by_token(self, request: Request, header: str) -> Actor:
-        scheme, _, token = header.partition(" ")
-        address = request.META.get("REMOTE_ADDR", "")
-        well_formed = scheme.lower() == "bearer" and len(token) <= MAX_TOKEN
-        actor = actor_of_token(token.strip() if well_formed else "")  # the same work, and time, for whatever is wrong
-        if actor is None:
-            throttle.tokens.check(address)
-            throttle.tokens.add(address)
-            raise Unauthenticated
-        return actor
 
     def _by_session(self, request: Request) -> Actor | None:
         plain = request._request
@@ -78,6 +69,31 @@ class TokenOrSession(BaseAuthentication):
         if id is not None and uuid_or_none(id) != actor.tenant_id:
             return True
         return slug is not None and not Tenant.objects.filter(id=actor.tenant_id, slug=slug).exists()
+
+
+def _by_token(header: str, address: str) -> Actor:
+    scheme, _, token = header.partition(" ")
+    well_formed = scheme.lower() == "bearer" and len(token) <= MAX_TOKEN
+    actor = actor_of_token(token.strip() if well_formed else "")  # the same work, and time, for whatever is wrong
+    if actor is None:
+        throttle.tokens.check(address)
+        throttle.tokens.add(address)
+        raise Unauthenticated
+    return actor
+
+
+def require_caller(request: Any) -> None:
+    """Raise Unauthenticated or RateLimited unless a token or session comes with it that we know.
+
+    For what is decided before the request is read: what they may do, and whether from here, is judged later.
+    """
+    header = request.headers.get("Authorization")
+    if header is not None:
+        _by_token(header, request.META.get("REMOTE_ADDR", ""))
+        return
+    SessionMiddleware(lambda _: None).process_request(request)  # type: ignore[arg-type]
+    if not get_user(request).is_authenticated:
+        raise Unauthenticated
 
 
 class HasActor(BasePermission):
