@@ -30,10 +30,12 @@ def eval(*args, **kwargs):
     raise NameError("there is no eval in a script")
 exec = eval
 """  # within the sandbox they could do no harm, but a script that needs them does not say what it does
+DUMPS = "_staterail_json.dumps("
 # Cut by syntax, which no script can redefine: more than is kept never crosses to us.
 CALL = f"""
 import json as _staterail_json
-_staterail = _staterail_json.dumps(main(_staterail_args), ensure_ascii=False, separators=(",", ":"))
+_staterail = main(_staterail_args)
+_staterail = {DUMPS}_staterail, ensure_ascii=False, separators=(",", ":"))
 f"{{_staterail!s:.{MAX_OUTPUT + 1}}}"
 """
 
@@ -52,7 +54,11 @@ class ScriptExecutor:
         self._pool: monty.Monty | None = None
 
     def execute(self, call: Call) -> JSON:
-        """Raises StepFailure: `script_error`, `script_timeout` (retryable) or `script_memory`, `interrupted`."""
+        """Raises StepFailure.
+
+        `script_error`, `script_timeout` (retryable), `script_memory`, `bad_output`, `output_too_large`
+        or `interrupted`.
+        """
         config = parse_config(call.config)
         printed = LineWriter(call.log)
         with self._slot(call):
@@ -75,14 +81,13 @@ class ScriptExecutor:
                 print_callback=lambda stream, piece: printed.write(piece),
             )
         if not isinstance(text, str):
-            raise StepFailure("script_error", "What main returned cannot be kept.", retryable=False)
+            raise _bad_output("it is no text")
         if len(text) > MAX_OUTPUT or len(text.encode()) > MAX_OUTPUT:
             raise StepFailure("output_too_large", "The output is larger than 1 MiB.", retryable=False)
         try:
             return loads(text, max_depth=MAX_RECURSION)
         except StrictJSONError as error:
-            what = f"What main returned cannot be kept: {error.message}"
-            raise StepFailure("script_error", what, retryable=False) from None
+            raise _bad_output(error.message) from None
 
     def _session(self, config: ScriptConfig, stack: contextlib.ExitStack) -> Any:
         """A fresh session with the prelude run. A process that died while it was idle is no script's fault."""
@@ -178,7 +183,10 @@ def _failure(error: monty.MontyError, seconds: float) -> StepFailure:
         return StepFailure("script_memory", f"The script used more memory than it may: {inner}", retryable=False)
     place = ""
     if isinstance(error, monty.MontyRuntimeError | monty.MontySyntaxError):
-        frames = [frame for frame in error.traceback() if "_staterail" not in (frame.source_line or "")]
+        frames = error.traceback()
+        if frames and DUMPS in (frames[-1].source_line or ""):
+            return _bad_output(str(inner)[:1900])
+        frames = [frame for frame in frames if "_staterail" not in (frame.source_line or "")]
         place = f" (line {frames[-1].line})" if frames else ""
         if not frames and isinstance(inner, NameError) and "'main'" in str(inner):
             return StepFailure("script_error", "The script defines no main(args).", retryable=False)
@@ -186,6 +194,10 @@ def _failure(error: monty.MontyError, seconds: float) -> StepFailure:
             what = "SyntaxError: The source ends in the middle of a statement."
             return StepFailure("script_error", what, retryable=False)
     return StepFailure("script_error", f"{type(inner).__name__}: {str(inner)[:1900]}{place}", retryable=False)
+
+
+def _bad_output(why: str) -> StepFailure:
+    return StepFailure("bad_output", f"The output is no JSON: {why}", retryable=False)
 
 
 def _timeout(seconds: float) -> StepFailure:

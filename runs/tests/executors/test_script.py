@@ -130,13 +130,39 @@ def test_what_it_printed_before_it_failed_is_in_the_log(executor: ScriptExecutor
         ("1 / 0\n" + body("return 1"), "ZeroDivisionError: division by zero (line 1)"),
         ("x = 1", "The script defines no main(args)."),
         ("", "The script defines no main(args)."),
-        (body("return {1, 2}"), "TypeError: Object of type set is not JSON serializable"),
-        (body("return float('inf')"), "What main returned cannot be kept: Infinity is no JSON number."),
+        (
+            body("return json.dumps({1})", head="import json"),
+            "TypeError: Object of type set is not JSON serializable (line 3)",
+        ),
         (body("raise TimeoutError('mine')"), "TimeoutError: mine (line 2)"),
     ],
 )
 def test_an_error_says_what_and_where(executor: ScriptExecutor, source: str, message: str) -> None:
     assert told(failure_of(executor.execute, script_call(source, {}))) == ("script_error", message, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("2**70", "The number 1180591620717411303424 does not fit 64 bits."),
+        ("-(2**63) - 1", "The number -9223372036854775809 does not fit 64 bits."),
+        ("float('nan')", "NaN is no JSON number."),
+        ("[float('-inf')]", "-Infinity is no JSON number."),
+        ("'a\\x00b'", "A text contains the character NUL, which cannot be stored."),
+        ("{1, 2}", "Object of type set is not JSON serializable"),
+        ("{'x': b'x'}", "Object of type bytes is not JSON serializable"),
+        ("main", "Object of type function is not JSON serializable"),
+        ("{(1, 2): 3}", "keys must be str, int, float, bool or None, not tuple"),
+        ("around", "Circular reference detected"),
+        ("deep", "maximum recursion depth exceeded"),
+    ],
+)
+def test_an_output_that_is_no_json_is_a_bad_output(executor: ScriptExecutor, value: str, says: str) -> None:
+    head = "around = []\naround.append(around)\ndeep = []\nfor _ in range(500): deep = [deep]"
+
+    failure = failure_of(executor.execute, script_call(body(f"return {value}", head=head)))
+
+    assert told(failure) == ("bad_output", f"The output is no JSON: {says}", False)
 
 
 @pytest.mark.parametrize(("source", "line"), [("def main(args)\n    return 1", 1), (body("return 1", "  x = 2"), 3)])

@@ -19,7 +19,8 @@ from runs.executors.logs import CUT, LIMIT_BYTES
 from runs.executors.script import ScriptExecutor
 from runs.tests.executors.calls import failure_of, logged, script_call
 
-ERROR, TIMEOUT, MEMORY = ("script_error", False), ("script_timeout", True), ("script_memory", False)
+ERROR, BAD = ("script_error", False), ("bad_output", False)
+TIMEOUT, MEMORY = ("script_timeout", True), ("script_memory", False)
 NEXT = "def main(args):\n    return args"
 
 
@@ -49,7 +50,7 @@ ROWS: list[tuple[int, str, tuple[str, bool]]] = [
     (2, body("try:", "    a = 'x' * 3000000000", "except MemoryError: return 1"), MEMORY),
     (4, body("return main(args)"), ERROR),
     (4, body("f = lambda n: f(n + 1)", "return f(0)"), ERROR),
-    (4, body("a = []", "for i in range(5000): a = [a]", "return a"), ERROR),
+    (4, body("a = []", "for i in range(5000): a = [a]", "return a"), BAD),
     (5, body("s = 'x'", "while True: s += s"), MEMORY),
     (5, body("return len('x' * 2**29)"), MEMORY),
     (5, body("return len('x' * 3000000000)"), MEMORY),
@@ -64,7 +65,7 @@ ROWS: list[tuple[int, str, tuple[str, bool]]] = [
     (7, body("return sorted(range(5000000))[0]"), MEMORY),
     (7, body("return len(json.dumps(list(range(5000000))))", head="import json"), MEMORY),
     (7, body("return len(list(itertools.product(range(1000), repeat=4)))", head="import itertools"), MEMORY),
-    (8, body("return 1").replace("def", "async def"), ERROR),
+    (8, body("return 1").replace("def", "async def"), BAD),
     (8, "import asyncio\n" + body("return 1"), ERROR),
     (9, body("return [process, require, std, load, Deno]"), ERROR),
     (9, body("return globals()"), ERROR),
@@ -82,18 +83,18 @@ ROWS: list[tuple[int, str, tuple[str, bool]]] = [
     (10, body("return importlib.import_module('os')", head="import importlib"), ERROR),
     (11, body("try: 1 / 0", "except Exception as error: return str(error.__traceback__.tb_frame)"), ERROR),
     (11, body("try: [].x", "except AttributeError as error: return str(error.obj.__class__)"), ERROR),
-    (13, body("a = []", "a.append(a)", "return a"), ERROR),
-    (13, body("a = {}", "a['a'] = a", "return a"), ERROR),
-    (13, body("return main"), ERROR),
-    (13, body("return {1, 2}"), ERROR),
-    (13, body("return b'x'"), ERROR),
-    (13, body("return float('nan')"), ERROR),
-    (13, body("return [1e308 * 10]"), ERROR),
-    (13, body("return 2**70"), ERROR),
-    (13, body("return {(1, 2): 3}"), ERROR),
-    (13, body("return 'a\\x00b'"), ERROR),
-    (13, body("return C()", head="class C:\n    def __init__(self): self.x = 1"), ERROR),
-    (13, body("return C()", head="class C:\n    def __str__(self):\n        while True: pass"), ERROR),
+    (13, body("a = []", "a.append(a)", "return a"), BAD),
+    (13, body("a = {}", "a['a'] = a", "return a"), BAD),
+    (13, body("return main"), BAD),
+    (13, body("return {1, 2}"), BAD),
+    (13, body("return b'x'"), BAD),
+    (13, body("return float('nan')"), BAD),
+    (13, body("return [1e308 * 10]"), BAD),
+    (13, body("return 2**70"), BAD),
+    (13, body("return {(1, 2): 3}"), BAD),
+    (13, body("return 'a\\x00b'"), BAD),
+    (13, body("return C()", head="class C:\n    def __init__(self): self.x = 1"), BAD),
+    (13, body("return C()", head="class C:\n    def __str__(self):\n        while True: pass"), BAD),
     (13, body("return (i for i in [object()])"), ERROR),
     (14, body("return 'x' * 10_000_000"), ("output_too_large", False)),
     (14, body("return ['x' * 1000] * 10_000"), ("output_too_large", False)),
