@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from runs.machine.decide import decide, decide_all
 from runs.machine.decision import Event
 from runs.machine.stimuli import Cancel, Due, RetryRun, RetryStep, Start, StartReady
 from runs.tests.machine.simulation import NOON, Simulation, by_step, definition, done, failed, flaky
+from staterail.core.strict_json import dumps
 
 ECHO = '{"name":"core.echo","args":{}}'
 
@@ -93,6 +95,53 @@ def test_large_values_that_a_condition_read_are_told_by_their_size() -> None:
 
     (entry,) = run.told("a", "step_completed")[0].payload["resolved"]
     assert entry["operands"] == {"steps.a.output.text": "(5000 characters)"}
+
+
+def forked(edge: str, on: str, count: int, text: str) -> list[dict[str, Any]]:
+    """The entries of a step's event, each of whose conditions reads `text` and a number."""
+    when = {"on": on, "when": f"input.text != '' && input.n == {edge}"}
+    steps = {"a": {}, **{f"t{n}": {} for n in range(count)}}
+    document = definition(steps, *(("a", f"t{n}", when) for n in range(count)), on_failure="continue")
+    run = Simulation(document, json.dumps({"text": text, "n": 1})).start()
+    run.finish("a", done() if on == "success" else failed())
+    (event,) = run.told("a", "step_completed" if on == "success" else "step_failed")
+    run.check()
+    entries: list[dict[str, Any]] = event.payload["resolved"]
+    return entries
+
+
+@pytest.mark.parametrize("on", ["success", "failure", "always"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_operands_of_an_event_have_a_budget_and_what_is_left_out_is_counted(on: str, n: int) -> None:
+    entries = forked(str(n), on, 100, "é" * 2000)
+
+    whole = {"input.text": "é" * 2000, "input.n": 1}
+    kept = [entry["operands"] for entry in entries if entry["operands"] == whole]
+    cut, *after = [entry["operands"] for entry in entries[len(kept) :]]
+    values = sum(len(operands) for operands in (*kept, cut)) - 1
+    assert cut.pop("…") == f"({200 - values} values of this event are left out)"
+    assert cut.items() <= whole.items()
+    assert after == [{}] * (99 - len(kept))
+    assert 60_000 < len(dumps(kept)) < 65_536
+    assert {entry["taken"] for entry in entries} == {n == 1}
+
+
+def test_operands_within_the_budget_stay_whole() -> None:
+    assert [entry["operands"] for entry in forked("1", "success", 30, "x" * 2000)] == [
+        {"input.text": "x" * 2000, "input.n": 1}
+    ] * 30
+
+
+def test_a_condition_that_fails_past_the_budget_is_told_with_its_own_operands() -> None:
+    steps = {"a": {}, **{f"t{n}": {} for n in range(101)}}
+    edges = [("a", f"t{n}", {"when": "input.text != ''"}) for n in range(100)]
+    run = Simulation(
+        definition(steps, *edges, ("a", "t100", {"when": "input.text == 1 / 0"})), json.dumps({"text": "x" * 2000})
+    )
+    run.start().finish("a")
+
+    *_, last = run.told("a", "step_failed")[0].payload["resolved"]
+    assert (last["reason"], last["operands"]) == ("expression_error", {"input.text": "x" * 2000})
 
 
 def test_the_end_of_the_last_step_precedes_the_end_of_the_run() -> None:
