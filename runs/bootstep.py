@@ -17,6 +17,7 @@ from runs.executors.http_call import HttpExecutor
 from runs.executors.isolated import run_alone
 from runs.executors.script import ScriptExecutor
 from runs.executors.task import execute as execute_task
+from runs.housekeeping import Housekeeper
 from runs.reactor.loop import Reactor
 from staterail.core.net.guard import AllowList
 
@@ -62,6 +63,7 @@ class ReactorStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self.reactor: Reactor | None = None
+        self.housekeeper = Housekeeper()
         self._asked = False
         self.wanted = _is_threads(parent.pool_cls) and "runs" in parent.app.amqp.queues.consume_from
         if not self.wanted:
@@ -72,6 +74,7 @@ class ReactorStep(bootsteps.StartStopStep):
             collect_seldom()
             self.reactor = make_reactor()
             self.reactor.start()
+            self.housekeeper.start()
             threading.Thread(target=self._watch, args=(self.reactor,), name="reactor-watch", daemon=True).start()
 
     def _watch(self, reactor: Reactor) -> None:
@@ -83,6 +86,7 @@ class ReactorStep(bootsteps.StartStopStep):
 
     def stop(self, parent: Any) -> None:
         self._asked = True
+        self.housekeeper.stop()
         if self.reactor is not None:
             self.reactor.stop(STOP_SECONDS)
             self.reactor.join(STOP_SECONDS + 20)

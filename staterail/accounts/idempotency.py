@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -52,7 +53,7 @@ def once(
     """
     with _alone(f"{actor.tenant_id}:{operation}:{key}"):
         known = IdempotencyRecord.objects.filter(tenant_id=actor.tenant_id, operation=operation, key=key).first()
-        if known is not None and known.created_at > datetime.now(UTC) - KEPT:
+        if known is not None and known.created_at >= datetime.now(UTC) - KEPT:
             if known.request_hash != request_hash:
                 raise IdempotencyConflict("This idempotency key has been used with another body, or by another caller.")
             return known.status, known.response, True
@@ -65,6 +66,11 @@ def once(
             response=plain,
         )  # fmt: skip
     return status, plain, False
+
+
+def expired(now: datetime) -> QuerySet[IdempotencyRecord]:
+    """Answers that nobody gets any more."""
+    return IdempotencyRecord.objects.filter(created_at__lt=now - KEPT)
 
 
 @contextmanager

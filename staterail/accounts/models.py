@@ -106,6 +106,7 @@ class IdempotencyRecord(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "operation", "key"], name="one_answer_per_key")]
+        indexes = [models.Index(fields=["created_at"], name="answer_by_age")]
 
     def __str__(self) -> str:
         return f"{self.operation} {self.key}"
