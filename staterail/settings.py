@@ -102,7 +102,9 @@ SQLITE: dict[str, Any] = {
     "TEST": {"NAME": str(STATERAIL_DATA / "test.sqlite3")},  # a file: threads share it, as in life
 }
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": SQLITE if EMBEDDED else dict(dj_database_url.parse(DATABASE_URL, conn_max_age=600))
+    "default": SQLITE
+    if EMBEDDED
+    else dict(dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True))
 }
 if not EMBEDDED:
     # Just-in-time compilation of a batch would cost more than the batch

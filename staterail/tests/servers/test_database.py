@@ -118,11 +118,10 @@ def test_a_database_that_stands_still_for_the_workers_fails_no_run(cluster, api,
 def test_without_a_free_connection_the_api_says_503_and_workers_wait(cluster, api):
     flow = api.publish(SHORT)
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(psycopg.OperationalError):
-            while True:
-                held.enter_context(psycopg.connect(cluster.postgres.url))
+        _hold_all(cluster, held)
         cluster.to_postgres.cut()
         cluster.web_to_postgres.cut()
+        _hold_all(cluster, held)  # those that became free too, before the next request looks for one
         answer = api.request("POST", f"/api/v1/workflows/{flow}/runs", {"input": {}})
         assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
 
@@ -130,6 +129,12 @@ def test_without_a_free_connection_the_api_says_503_and_workers_wait(cluster, ap
 
     assert cluster.ended([id]) == {id: "completed"}
     assert all(process.runs for process in cluster.processes)
+
+
+def _hold_all(cluster, held):
+    with contextlib.suppress(psycopg.OperationalError):
+        while True:
+            held.enter_context(psycopg.connect(cluster.postgres.url))
 
 
 def _started(api, flow):
