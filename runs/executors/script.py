@@ -18,6 +18,7 @@ from runs.executors.base import Call, StepFailure
 from runs.executors.logs import LineWriter
 from runs.executors.sandbox import Sandbox
 from runs.executors.script_config import MAX_TIME, ScriptConfig, parse_config
+from runs.executors.workers import Workers
 from staterail.core.strict_json import StrictJSONError, loads
 
 JSON = Any
@@ -50,6 +51,7 @@ class ScriptExecutor:
         self._processes = processes or os.cpu_count() or 1
         self._slots = threading.BoundedSemaphore(self._processes)
         self._lock = threading.Lock()
+        self._workers = Workers()
         self._sandbox = Sandbox(strict=True) if strict else None
         self._pool: monty.Monty | None = None
 
@@ -99,8 +101,8 @@ class ScriptExecutor:
         )
         for left in range(self._processes, -1, -1):
             with contextlib.ExitStack() as attempt:
-                session = attempt.enter_context(self._started().checkout(limits=limits, script_name="script.py"))
                 try:
+                    session = attempt.enter_context(self._checkout(limits))
                     session.feed_run(PRELUDE)
                 except monty.MontyCrashedError:
                     if left:
@@ -109,6 +111,22 @@ class ScriptExecutor:
                 stack.push(attempt.pop_all())
                 return session
         raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def _checkout(self, limits: monty.ResourceLimits) -> Iterator[Any]:
+        """A session in a process of the pool. One that does not respond is killed."""
+        session = self._started().checkout(limits=limits, script_name="script.py")
+
+        def leave(*error: Any) -> None:
+            with self._workers.answer():
+                session.__exit__(*error)
+
+        with self._workers.answer():
+            session.__enter__()
+        with contextlib.ExitStack() as stack:
+            stack.push(leave)
+            stack.enter_context(self._workers.busy(session.worker_pid))
+            yield session
 
     @contextlib.contextmanager
     def _slot(self, call: Call) -> Iterator[None]:
@@ -144,6 +162,7 @@ class ScriptExecutor:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.__exit__(None, None, None)
+            self._workers.close()
 
 
 @contextlib.contextmanager

@@ -344,6 +344,41 @@ def test_a_process_that_died_while_it_was_idle_is_no_scripts_fault(executor: Scr
     assert executor.execute(script_call(body("return 2"))) == 2
 
 
+def stop_descendants() -> None:
+    for pid in descendants(os.getpid()):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def test_processes_that_stopped_responding_while_they_were_idle_are_replaced() -> None:
+    with closing(ScriptExecutor(2)) as executor, ThreadPoolExecutor(1) as threads:
+        executor.execute(script_call(body("return 1")))
+        stop_descendants()
+
+        assert threads.submit(executor.execute, script_call(body("return 2"))).result(30) == 2
+
+
+def test_a_process_that_stops_responding_under_a_script_is_replaced() -> None:
+    with closing(ScriptExecutor(1)) as executor, ThreadPoolExecutor(1) as threads:
+        executor.execute(script_call(body("return 1")))
+        running = threads.submit(failure_of, executor.execute, script_call(ENDLESS, time="3s"))
+        end = time.monotonic() + 30
+        while not running.done() and time.monotonic() < end:
+            stop_descendants()
+            time.sleep(0.05)
+
+        assert running.result(1).code == "script_timeout"
+        assert executor.execute(script_call(body("return 2"))) == 2
+
+
+def test_a_closed_executor_waits_for_no_process_that_stopped_responding() -> None:
+    with ThreadPoolExecutor(1) as threads:
+        executor = ScriptExecutor(1)
+        executor.execute(script_call(body("return 1")))
+        stop_descendants()
+
+        threads.submit(executor.close).result(30)
+
+
 def test_a_process_that_dies_under_a_script_fails_it_and_no_other(executor: ScriptExecutor) -> None:
     call = script_call(ENDLESS, time="30s")
     with ThreadPoolExecutor(1) as threads:
