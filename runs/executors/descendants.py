@@ -37,20 +37,30 @@ def _signal_group(pid: int, number: int) -> None:
 
 def descendants(pid: int) -> list[int]:
     """The living descendants of a process. Empty where there is no /proc."""
-    children: dict[int, list[int]] = {}
+    by_parent = _by_parent()
+    found, waiting = [], [pid]
+    while waiting:
+        for child in by_parent.get(waiting.pop(), []):
+            found.append(child)
+            waiting.append(child)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """Those that it started itself."""
+    return _by_parent().get(pid, [])
+
+
+def _by_parent() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
     try:
         entries = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
-        return []
+        return found
     for entry in entries:
         with contextlib.suppress(OSError):
             with open(f"/proc/{entry}/stat", "rb") as stat:
                 state, parent = stat.read().rpartition(b")")[2].split()[:2]  # the name may hold anything
             if state not in (b"Z", b"X"):
-                children.setdefault(int(parent), []).append(entry)
-    found, waiting = [], [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), []):
-            found.append(child)
-            waiting.append(child)
+                found.setdefault(int(parent), []).append(entry)
     return found

@@ -36,6 +36,7 @@ class Sandbox:
         if strict and self.walls != ALL:
             lacking = ", ".join(sorted(ALL - self.walls))
             raise IsolationMissing(f"Scripts need isolation that is missing here: {lacking}.")
+        self.programs = (program, str(JAIL))  # one of them is a word of a process's command
         self.launcher, self._text = program, ""
         if self.walls:
             command = _command(wanted, "", program)

@@ -18,7 +18,7 @@ from runs.executors.base import Call, StepFailure
 from runs.executors.logs import LineWriter
 from runs.executors.sandbox import Sandbox
 from runs.executors.script_config import MAX_TIME, ScriptConfig, parse_config
-from runs.executors.workers import Workers
+from runs.executors.workers import answering, busy
 from staterail.core.strict_json import StrictJSONError, loads
 
 JSON = Any
@@ -51,7 +51,6 @@ class ScriptExecutor:
         self._processes = processes or os.cpu_count() or 1
         self._slots = threading.BoundedSemaphore(self._processes)
         self._lock = threading.Lock()
-        self._workers = Workers()
         self._sandbox = Sandbox(strict=True) if strict else None
         self._pool: monty.Monty | None = None
 
@@ -107,7 +106,7 @@ class ScriptExecutor:
                 except monty.MontyCrashedError:
                     if left:
                         continue
-                    raise
+                    raise StepFailure("script_timeout", "The sandbox did not respond.", retryable=True) from None
                 stack.push(attempt.pop_all())
                 return session
         raise AssertionError("unreachable")
@@ -116,16 +115,17 @@ class ScriptExecutor:
     def _checkout(self, limits: monty.ResourceLimits) -> Iterator[Any]:
         """A session in a process of the pool. One that does not respond is killed."""
         session = self._started().checkout(limits=limits, script_name="script.py")
+        programs = self._sandbox.programs if self._sandbox is not None else ()
 
         def leave(*error: Any) -> None:
-            with self._workers.answer():
+            with answering(*programs):
                 session.__exit__(*error)
 
-        with self._workers.answer():
+        with answering(*programs):
             session.__enter__()
         with contextlib.ExitStack() as stack:
             stack.push(leave)
-            stack.enter_context(self._workers.busy(session.worker_pid))
+            stack.enter_context(busy(session.worker_pid))
             yield session
 
     @contextlib.contextmanager
@@ -162,7 +162,6 @@ class ScriptExecutor:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.__exit__(None, None, None)
-            self._workers.close()
 
 
 @contextlib.contextmanager
