@@ -6,13 +6,14 @@ their run anyway: a check for each row would cost more than the row. `check_inva
 
 from django.db import models
 
-from runs.machine.states import RunState, StepState
+from runs.machine.states import RUN_FINAL, RunState, StepState
 from staterail.accounts.models import Tenant
 from staterail.core.ids import uuid7
 from staterail.core.json_column import JSONColumn
 from workflows.models import Workflow, WorkflowVersion
 
 OPEN_STATES = [RunState.CREATED, RunState.PENDING, RunState.RUNNING]
+OPEN = "open"
 
 
 class WorkflowRun(models.Model):
@@ -25,6 +26,13 @@ class WorkflowRun(models.Model):
     definition = JSONColumn(null=True)  # a test run's own copy of the draft
     is_test = models.BooleanField(default=False)
     state = models.CharField(max_length=16)
+    outcome = models.GeneratedField(
+        expression=models.Case(
+            models.When(state__in=sorted(RUN_FINAL), then=models.F("state")), default=models.Value(OPEN)
+        ),
+        output_field=models.CharField(max_length=16),
+        db_persist=True,
+    )  # lists go by it: an index on `state` would take every change of it out of place, also those of an open run
     reason = models.CharField(max_length=24, null=True)  # null while running: read off the steps then
     generation = models.PositiveIntegerField(default=1)
     input = JSONColumn()
@@ -72,6 +80,7 @@ class WorkflowRun(models.Model):
             ),
             models.Index(fields=["tenant", "id"], name="run_by_tenant"),
             models.Index(fields=["workflow", "id"], name="run_by_workflow"),
+            models.Index(fields=["tenant", "outcome", "id"], name="run_by_outcome"),
         ]
 
     def __str__(self) -> str:

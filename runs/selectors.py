@@ -15,12 +15,13 @@ from runs.machine.plan import Plan
 from runs.machine.states import STEP_OPEN, Reason, RunState, StepState
 from runs.models import Event, StepLog, StepRun, WorkflowRun
 from runs.payloads import LARGE, hide, hide_in_events, inline, without_payloads
-from runs.search import search_runs
+from runs.search import parts_of
 from runs.store.admission import HELD
 from runs.store.plans import compiled, plans_of
 from staterail.core.actor import Actor
 from staterail.core.errors import NotFound
 from staterail.core.ids import derived_uuid7, uuid_or_none
+from staterail.core.pagination import Part
 from staterail.core.permissions import allowed, require
 from workflows.definition.durations import parse_duration
 from workflows.definition.shape import STEP_ID
@@ -40,20 +41,22 @@ class RunFacts:
     sla_seconds: float | None = None
 
 
-def runs(
-    actor: Actor, *, workflow_id: UUID | None = None, states: Sequence[str] = (), created_after: datetime | None = None,
-    search: str = "",
-) -> QuerySet[WorkflowRun]:  # fmt: skip
+def runs(actor: Actor) -> QuerySet[WorkflowRun]:
     """Runs without their large values, to be ordered by id: ids are in order of creation."""
     require(actor, "workflows.view_workflow")
-    found = without_payloads(WorkflowRun.objects.filter(tenant_id=actor.tenant_id)).defer(*LARGE, "definition")
-    if workflow_id is not None:
-        found = found.filter(workflow_id=workflow_id)
-    if states:
-        found = found.filter(state__in=states)
-    if created_after is not None:
-        found = found.filter(created_at__gt=created_after)
-    return search_runs(found, search, payloads=allowed(actor, "runs.view_payload")) if search else found
+    found: QuerySet[WorkflowRun] = without_payloads(WorkflowRun.objects.filter(tenant_id=actor.tenant_id))
+    return found.defer(*LARGE, "definition")
+
+
+def runs_wanted(
+    actor: Actor, *, workflow_id: UUID | None = None, states: Sequence[str] = (), created_after: datetime | None = None,
+    created_before: datetime | None = None, search: str = "",
+) -> list[Part[WorkflowRun]]:  # fmt: skip
+    """`runs` that are asked for, to be paged by id."""
+    return parts_of(
+        runs(actor), workflow_id=workflow_id, states=states, created_after=created_after,
+        created_before=created_before, search=search, payloads=allowed(actor, "runs.view_payload"),
+    )  # fmt: skip
 
 
 def run_of(actor: Actor, run_id: str | UUID) -> WorkflowRun:

@@ -33,12 +33,12 @@ from staterail.accounts.rest.commands import actor_of, carry_out
 from staterail.core import tracing
 from staterail.core.openapi import page_of
 from staterail.core.pagination import (
-    page,
+    page_of_parts,
     read_choices,
     read_int,
     read_limit,
     read_search,
-    read_time,
+    read_span,
     read_uuid,
     refuse_unknown_params,
 )  # fmt: skip
@@ -86,22 +86,25 @@ class Runs(APIView):
         operation_id="list_runs", summary="List runs, newest first", responses=page_of(RunAnswer, cursor=True),
         parameters=[
             OpenApiParameter("workflow_id", UUID), OpenApiParameter("state", str, many=True, enum=list(RunState)),
-            OpenApiParameter("created_after", str), OpenApiParameter("search", str), OpenApiParameter("limit", int),
-            OpenApiParameter("cursor", str),
+            OpenApiParameter("created_after", str), OpenApiParameter("created_before", str),
+            OpenApiParameter("search", str), OpenApiParameter("limit", int), OpenApiParameter("cursor", str),
         ],
     )  # fmt: skip
     def get(self, request: Request) -> Response:
-        refuse_unknown_params(request, {"workflow_id", "state", "created_after", "search", "limit", "cursor"})
+        known = {"workflow_id", "state", "created_after", "created_before", "search", "limit", "cursor"}
+        refuse_unknown_params(request, known)
         actor = actor_of(request)
-        found = selectors.runs(
+        after, before = read_span(request, "created_after", "created_before")
+        found = selectors.runs_wanted(
             actor,
             workflow_id=read_uuid(request, "workflow_id"),
             states=read_choices(request, "state", list(RunState)),
-            created_after=read_time(request, "created_after"),
+            created_after=after,
+            created_before=before,
             search=read_search(request),
         )
         cursor = request.query_params.get("cursor")
-        rows, cursor = page(found, limit=read_limit(request), cursor=cursor, scope=f"runs:{actor.tenant_id}")
+        rows, cursor = page_of_parts(found, limit=read_limit(request), cursor=cursor, scope=f"runs:{actor.tenant_id}")
         return Response({"results": runs_answer(actor, rows), "next_cursor": cursor})
 
 

@@ -33,4 +33,4 @@ def ensure_partitions(connection: Any) -> list[str]:
 
 def first_id(at: datetime) -> UUID:
     """The lowest id of a run that is made at this time."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
+    return UUID(int=max(0, int(at.timestamp() * 1000)) << 80)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from django.core import signing
@@ -15,6 +16,7 @@ from staterail.core.ids import uuid_or_none
 
 M = TypeVar("M", bound=Model)
 MAX_SEARCH = 200
+LOOKED_AT = 5000  # rows that one page goes through for what no index finds
 
 
 def page(
@@ -29,8 +31,42 @@ def page(
     rows = list(found.order_by(f"-{key}")[: limit + 1])
     if len(rows) <= limit:
         return rows, None
-    last = getattr(rows[limit - 1], key)
-    return rows[:limit], signing.dumps([scope, str(last)], salt="cursor", compress=False)
+    return rows[:limit], _cursor(scope, getattr(rows[limit - 1], key))
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[M]):
+    """A list by id that an index finds; or, with `among`, what is picked from such a list row by row."""
+
+    found: QuerySet[M]
+    among: QuerySet[M] | None = None
+
+
+def page_of_parts(
+    parts: Sequence[Part[M]], *, limit: int, cursor: str | None, scope: str
+) -> tuple[list[M], str | None]:
+    """One page of lists that have no row in common, greatest id first, and the cursor of the next, or None at the end.
+
+    It looks at LOOKED_AT rows of each `among` and no further: it may be short, or empty, and still not be the last.
+    """
+    before = {"id__lt": _read_cursor(cursor, scope)} if cursor is not None else {}
+    floors = [_floor(part.among.filter(**before)) for part in parts if part.among is not None]
+    floor = max((floor for floor in floors if floor is not None), default=None)
+    above = {"id__gte": floor} if floor is not None else {}
+    rows = [row for part in parts for row in part.found.filter(**before, **above).order_by("-id")[: limit + 1]]
+    rows.sort(key=lambda row: row.pk, reverse=True)
+    if len(rows) > limit:
+        return rows[:limit], _cursor(scope, rows[limit - 1].pk)
+    return rows, _cursor(scope, floor) if floor is not None else None
+
+
+def _floor(among: QuerySet[Any]) -> Any:
+    """The id of the last row that is looked at, or None where there are not so many."""
+    return next(iter(among.order_by("-id").values_list("id", flat=True)[LOOKED_AT - 1 : LOOKED_AT]), None)
+
+
+def _cursor(scope: str, last: Any) -> str:
+    return signing.dumps([scope, str(last)], salt="cursor", compress=False)
 
 
 def _read_cursor(cursor: str, scope: str) -> str:
@@ -104,6 +140,14 @@ def read_time(request: Request, name: str) -> datetime | None:
     if not 1970 <= at.year <= 9000:
         raise _wrong(name, "This time is out of range.")
     return at.astimezone(UTC)
+
+
+def read_span(request: Request, after: str, before: str) -> tuple[datetime | None, datetime | None]:
+    """Two times, where both are given the first the earlier one."""
+    since, until = read_time(request, after), read_time(request, before)
+    if since is not None and until is not None and since >= until:
+        raise _wrong(before, f"This time is later than `{after}`.")
+    return since, until
 
 
 def read_search(request: Request) -> str:

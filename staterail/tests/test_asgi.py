@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import uvicorn
+from django.db import connections
 
 from staterail import asgi, bodies
 from staterail.accounts.models import ApiToken
@@ -157,8 +158,18 @@ def test_a_caller_who_hangs_up_gives_the_room_back():
     assert asyncio.run(calls()) == (2 * MIB, 0)
 
 
-def over_asgi(headers, size=MIB):
-    """The status that the whole application answers to a batch of this size."""
+@pytest.fixture
+def over_asgi(monkeypatch, transactional_db):
+    """The status that the whole application answers to a large batch with these headers."""
+    monkeypatch.setattr(asgi, "THREADS", 1)
+    handler = asgi.PooledHandler()
+    application = bodies.BodyLimit(handler, handler.let_in)
+    yield lambda headers: _answer(application, headers)
+    handler._pool.submit(connections.close_all).result(10)
+    handler._pool.shutdown()
+
+
+def _answer(application, headers):
     scope = {
         "type": "http", "method": "POST", "path": "/api/v1/workflows/x/runs/batch", "query_string": b"", "headers": [
             (b"host", b"localhost"), (b"content-type", b"application/json"), *headers
@@ -167,15 +178,14 @@ def over_asgi(headers, size=MIB):
 
     async def call():
         pieces, answers = asyncio.Queue(), asyncio.Queue()
-        pieces.put_nowait({"type": "http.request", "body": b"[" * size, "more_body": False})
-        await asgi.application(scope, pieces.get, answers.put)
+        pieces.put_nowait({"type": "http.request", "body": b"[" * MIB, "more_body": False})
+        await application(scope, pieces.get, answers.put)
         return answers.get_nowait()["status"]
 
     return asyncio.run(call())
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_large_body_is_read_with_a_token_or_a_session_that_holds(client):
+def test_a_large_body_is_read_with_a_token_or_a_session_that_holds(client, over_asgi):
     token = create_token(tenant=TenantFactory(), name="ci", role=Role.VIEWER)
     user = MemberFactory()
     client.post(login_path(user))

@@ -110,7 +110,7 @@ def test_a_parameter_that_nobody_knows_is_refused(api, workflow, path, name):
 # Filters
 
 
-def test_runs_by_state_workflow_and_time(api, engine, workflow):
+def test_runs_by_state_and_workflow(api, engine, workflow):
     other = api.published(flow("a"), "other")
     done = api.started(other)
     engine.finish(done)
@@ -119,11 +119,6 @@ def test_runs_by_state_workflow_and_time(api, engine, workflow):
     assert ids(api.get("/runs?state=pending,completed")) == ids(api.get("/runs?state=completed&state=pending"))
     assert ids(api.get("/runs?state=pending,completed")) == [open_, done]
     assert ids(api.get(f"/runs?workflow_id={other}")) == [done]
-    WorkflowRun.objects.filter(id=done).update(created_at=datetime(2026, 1, 2, tzinfo=UTC))
-    WorkflowRun.objects.filter(id=open_).update(created_at=datetime(2026, 1, 4, tzinfo=UTC))
-    since = [api.get(f"/runs?created_after={at}") for at in ("2026-01-03T00:00:00Z", "2026-01-02T01:00:00%2B02:00")]
-    assert [ids(answer) for answer in since] == [[open_], [open_, done]]
-    assert ids(api.get("/runs?created_after=2026-01-04T00:00:00Z")) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +127,7 @@ def test_runs_by_state_workflow_and_time(api, engine, workflow):
         ("state", "RUNNING"), ("state", "done"), ("state", "running;drop"), ("workflow_id", "flow"),
         ("workflow_id", ""), ("workflow_id", "{0199b3a0-0000-7000-8000-000000000000}"), ("created_after", "yesterday"),
         ("created_after", ""), ("created_after", "2026-01-03"), ("created_after", "2026-01-03T00:00:00"),
-        ("created_after", "0001-01-01T00:00:00Z"),
+        ("created_after", "0001-01-01T00:00:00Z"), ("created_before", "now"),
         ("created_after", "9999-12-31T23:59:59-23:59"), ("created_after", "2026-01-03T00:00:00+99:00"),
         ("search", "x" * 201), ("search", "a\x00b"),
     ],
