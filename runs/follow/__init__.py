@@ -4,6 +4,7 @@ On a terminal a picture that is drawn anew (steps with state, attempt and time, 
 file or a pipe one line for each thing that happens.
 """
 
+import textwrap
 import time
 from collections.abc import Callable
 from uuid import UUID
@@ -16,7 +17,7 @@ from runs.follow.shown import clean, line_of, picture
 from runs.machine.states import RunState
 
 EXIT = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 3}
-MAX_ROWS, FRAME_ROWS = 40, 8
+MAX_ROWS, FRAME_ROWS = 40, 6
 LOOK_SECONDS = 0.1
 
 
@@ -24,17 +25,30 @@ def follow(run_id: UUID, console: Console, hint: Callable[[], str], where: Calla
     """Show the run until it ends; the exit status by its outcome: 0 completed, 1 failed, 3 cancelled.
 
     A process of its own has nothing but the database to hear from, so it looks, ten times a second.
-    `hint` is a remark that holds now, or ""; `where` says how the run's step of this id is approved.
+    `hint` is a remark that holds now, or ""; `where` is the command that approves the run's step of this id.
     """
     follower = Follower(run_id)
     return _draw(follower, console, hint, where) if console.is_terminal else _tell(follower, console, hint, where)
 
 
-def _hints(follower: Follower, hint: Callable[[], str], where: Callable[[UUID, str], str]) -> list[str]:
+def _hints(
+    follower: Follower, hint: Callable[[], str], where: Callable[[UUID, str], str], width: int | None = None
+) -> list[str]:
     if follower.over:
         return []
-    waits = [f"{clean(row.name)} waits for a person: {where(follower.run.id, row.step_id)}" for row in follower.waiting]
-    return [told for told in (*waits[:3], hint()) if told]
+    waits = [
+        f"{clean(row.name)} waits for a person: {_to_copy(where(follower.run.id, row.step_id), width)}"
+        for row in follower.waiting[:3]
+    ]
+    return [told for told in (*waits, hint()) if told]
+
+
+def _to_copy(command: str, width: int | None) -> str:
+    """In lines of this width, which a shell reads as one."""
+    if width is None:
+        return command
+    lines = textwrap.wrap(command, max(width - 4, 40), break_long_words=False, break_on_hyphens=False)
+    return "\n  " + " \\\n  ".join(lines)
 
 
 def _draw(follower: Follower, console: Console, hint: Callable[[], str], where: Callable[[UUID, str], str]) -> int:
@@ -42,8 +56,10 @@ def _draw(follower: Follower, console: Console, hint: Callable[[], str], where: 
         while True:
             while len(follower.look()) == PAGE:
                 pass
-            room = MAX_ROWS if follower.over else max(3, min(MAX_ROWS, console.height - FRAME_ROWS))
-            live.update(picture(follower, room, _hints(follower, hint, where)), refresh=True)
+            hints = _hints(follower, hint, where, console.width)
+            height = console.height - FRAME_ROWS - sum(1 + told.count("\n") for told in hints)
+            room = MAX_ROWS if follower.over else max(3, min(MAX_ROWS, height))
+            live.update(picture(follower, room, hints), refresh=True)
             if follower.over:
                 return EXIT[RunState(follower.state)]
             time.sleep(LOOK_SECONDS)

@@ -1,7 +1,9 @@
-"""How a command of ours is typed on this machine: what is printed for a person to copy works as it stands."""
+"""What commands say to a person: what they print to be copied works as it stands."""
 
 import shlex
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from django.conf import settings
@@ -18,6 +20,12 @@ def manage_py_elsewhere() -> str:
         return manage_py()
     ours = Path(sys.executable).is_relative_to(settings.BASE_DIR)
     return f"{Path(sys.executable).relative_to(settings.BASE_DIR) if ours else 'python'} manage.py"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question to add to a refusal, or "" where nothing known is like it."""
+    near = get_close_matches(word, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _from_here(path: Path) -> str:

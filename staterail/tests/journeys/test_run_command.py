@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -10,10 +11,13 @@ import termios
 import pytest
 
 from staterail.testing.definitions import edge, task, workflow
-from staterail.testing.server import until
+from staterail.testing.server import ROOT, until
 
 SLOW = workflow([task("nap", "core.sleep", seconds=1.5), task("end", "core.noop")], [edge("nap", "end")])
 BROKEN = workflow([task("ok", "core.noop"), task("bad", "core.fail", code="no_stock", message="none left\x1b[2J")])
+
+PAINT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COMMAND = re.compile(r"waits for a person: *\n((?:.*\\ *\n)*.* approve \S{36} approve)")
 
 
 def _followed(instance, slug, *arguments, **options):
@@ -28,16 +32,18 @@ def _run_id(process):
     return process.stdout.readline().split()[1]
 
 
-def test_the_sample_is_followed_to_its_approval_and_completes_once_it_is_approved_over_rest(shared, api):
+def test_the_sample_is_followed_to_its_approval_and_completes_once_the_printed_command_is_typed(shared, api):
     with _piped(shared, "hello-staterail") as followed:
         run_id = _run_id(followed)
         told = []
         while not told or "waits for a person" not in told[-1]:
             told.append(followed.stdout.readline())
-        assert f"POST /api/v1/runs/{run_id}/steps/approve/transition" in told[-1]
+        command = told[-1].partition("waits for a person: ")[2].strip()
+        assert command.endswith(f"manage.py approve {run_id} approve")
         assert api.run(run_id)["state"] == "running"
 
-        api.must("POST", f"/api/v1/runs/{run_id}/steps/approve/transition", {"action": "approve"})
+        typed = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+        assert (typed.returncode, typed.stdout, typed.stderr) == (0, "approved\n", "")
 
         rest = followed.stdout.read()
         assert followed.wait(30) == 0
@@ -50,7 +56,7 @@ def test_the_sample_is_followed_to_its_approval_and_completes_once_it_is_approve
     ):
         assert line in text
     output = json.loads(rest[rest.index("\n{") :])
-    assert output == {"shipped": {"sku": "cheese", "qty": 12, "approved_by": "test admin"}}
+    assert output == {"shipped": {"sku": "cheese", "qty": 12, "approved_by": "command line"}}
     assert api.run(run_id)["output"] == output
 
 
@@ -68,6 +74,22 @@ def test_on_a_terminal_the_picture_is_drawn_anew_with_a_bar_until_the_end(shared
     assert text.count("/2 steps") > 5
     for part in ("0/2 steps", "● ", "running", "━━━", "2/2 steps", "completed"):
         assert part in text.replace("\x1b[1;34m", "").replace("\x1b[0m", "")
+
+
+def test_on_a_narrow_terminal_the_command_that_approves_is_still_one_for_a_shell(shared, api):
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    with _followed(shared, "hello-staterail", stdout=its, stderr=its) as followed:
+        os.close(its)
+        text = ""
+        while not (found := COMMAND.search(PAINT.sub("", text).replace("\r", ""))) and (piece := _read(ours)):
+            text += piece
+        typed = subprocess.run(found[1], shell=True, cwd=ROOT, capture_output=True, text=True)
+        while _read(ours):
+            pass
+        assert (followed.wait(30), typed.stdout) == (0, "approved\n")
+    os.close(ours)
+    assert max(map(len, found[1].splitlines())) <= 100
 
 
 def _read(terminal):
@@ -123,7 +145,12 @@ def test_a_reader_that_goes_away_leaves_no_traceback_and_the_run_goes_on(shared,
     ("arguments", "said"),
     [
         (["no-such-flow"], "There is no workflow 'no-such-flow'."),
-        (["hello-staterail", "--input", "{"], "--input: "),
+        (["hello-state-rail"], "There is no workflow 'hello-state-rail'. Did you mean 'hello-staterail'?"),
+        (["hello-staterail", "--tenant", "defualt"], "There is no tenant 'defualt'. Did you mean 'default'?"),
+        (["hello-staterail", "--input", "{"], "--input: This is no JSON"),
+        (["hello-staterail", "--input", ""], "--input: There is nothing in it"),
+        (["hello-staterail", "--input", "@no.json"], "CommandError: --input: no.json: No such file or directory."),
+        (["hello-staterail", "--input", "@/dev/null"], "--input: /dev/null: There is nothing in it"),
         (["hello-staterail", "--input", '{"qty": 0}'], "/input/qty: "),
     ],
 )
