@@ -7,6 +7,7 @@ from typing import Any
 from staterail.core.errors import Problem
 from staterail.core.strict_json import StrictJSONError, loads
 from workflows.definition.yaml import YamlError, from_yaml
+from workflows.selectors import SLUG_RULE, is_slug
 
 JSON = Any
 MAX_BYTES = 16 * 1024 * 1024
@@ -20,13 +21,16 @@ def read_definition(path: Path) -> JSON:
     """Raises BadFile."""
     data = _bytes(path)
     try:
-        return loads(data) if path.suffix.lower() == ".json" else from_yaml(data.decode("utf-8"))
+        found = loads(data.strip() or "null") if path.suffix.lower() == ".json" else from_yaml(data.decode("utf-8"))
     except StrictJSONError as error:
         raise BadFile(f"{path}: {error.message}") from None
     except UnicodeDecodeError as error:
         raise BadFile(f"{path}: The file is not UTF-8 (byte {error.start}).") from None
     except YamlError as error:
         raise BadFile(f"{path}: {error}") from None
+    if found is None:
+        raise BadFile(f"{path}: The file is empty: it says nothing of a workflow.")
+    return found
 
 
 def read_json(path: Path) -> JSON:
@@ -37,9 +41,13 @@ def read_json(path: Path) -> JSON:
         raise BadFile(f"{path}: {error.message}") from None
 
 
-def slug_of(path: Path) -> str:
-    """What a file's name says that its workflow is called."""
-    return path.stem.lower().replace("_", "-").replace(".", "-").replace(" ", "-")[:63].strip("-")
+def slug_of(path: Path, given: str | None = None) -> str:
+    """What a file's workflow is called: as given, or by the file's name. Raises BadFile."""
+    slug = given or path.stem.lower().replace("_", "-").replace(".", "-").replace(" ", "-")[:63].strip("-")
+    if not is_slug(slug):
+        where, help = ("--slug", "") if given else (path, " Give one with --slug.")
+        raise BadFile(f"{where}: {slug!r} is no slug. {SLUG_RULE}{help}")
+    return slug
 
 
 def lines_of(problems: Iterable[Problem]) -> list[str]:

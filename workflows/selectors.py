@@ -12,6 +12,17 @@ from staterail.core.permissions import require
 from workflows.models import Workflow, WorkflowVersion
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SLUG_RULE = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
+
+
+def is_slug(text: str) -> bool:
+    """By SLUG_RULE."""
+    return SLUG.fullmatch(text) is not None and not looks_like_id(text)
+
+
+def looks_like_id(slug: str) -> bool:
+    """Whether a caller could mean a workflow's id by it."""
+    return len(slug) in (32, 36) and re.fullmatch(r"[0-9a-f-]+", slug) is not None
 
 
 def workflows(actor: Actor, *, search: str = "", archived: bool | None = False) -> QuerySet[Workflow]:

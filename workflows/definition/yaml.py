@@ -39,6 +39,15 @@ _CONSTANTS: dict[str, JSON] = {"": None, "~": None, "null": None, "Null": None, 
 _ESCAPED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 
 
+_PLAINLY = [  # what the parser says, and what a person has most likely done
+    ("expected <block end>", "the indentation does not fit the lines above"),
+    ("mapping values are not allowed", "no `key: value` can stand here: is the indentation right, or a quote missing?"),
+    (r"found character '\\t'", "a tab cannot indent: use spaces"),
+    (r"found character '[@`%]'", "text that begins with this character needs quotes"),
+    ("found unexpected end of stream", "a quote is opened before and not closed"),
+]
+
+
 class YamlError(ValueError):
     """The text is no YAML that says JSON; the message has its line."""
 
@@ -102,7 +111,7 @@ def from_yaml(text: str) -> JSON:
     except _LibraryError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}: " if mark is not None else ""
-        raise YamlError(f"{place}{getattr(error, 'problem', None) or error}") from None
+        raise YamlError(f"{place}{_plainly(str(getattr(error, 'problem', None) or error))}") from None
     except StrictJSONError as error:
         raise YamlError(error.message) from None
 
@@ -155,6 +164,10 @@ def _plain(event: ScalarEvent) -> JSON:
             raise YamlError(f"{_place(event)}: {text[:30]} is no JSON number")
         return number
     return text
+
+
+def _plainly(problem: str) -> str:
+    return next((said for known, said in _PLAINLY if re.match(known, problem)), problem)
 
 
 def _place(event: Any) -> str:

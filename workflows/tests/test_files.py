@@ -36,7 +36,7 @@ def test_a_definition_file_is_yaml_or_json(tmp_path, name, text, expected):
         ("a.json", b"{} {}", "This is no JSON: Extra data"),
         ("a.json", b"{} // done", "This is no JSON"),
         ("a.json", b'{"a": 1,}', "This is no JSON"),
-        ("a.json", b"", "This is no JSON"),
+        ("a.json", b" \n", "The file is empty"),
         ("a.json", b"[" * 33 + b"]" * 33, "nested more than 32 deep"),
         ("a.json", b"[" * 100_000, "nested more than 32 deep"),
         ("a.yaml", "a: é".encode("latin-1"), "not UTF-8 (byte 3)"),
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_there_no_file_or_too_large_is_told(tmp_path, read):
     ("name", "slug"),
     [
         ("order_to_cash.yaml", "order-to-cash"), ("A.B.json", "a-b"), ("my flow.yml", "my-flow"), ("-x-.yaml", "x"),
-        ("x" * 80 + ".yaml", "x" * 63), ("é.yaml", "é"),
+        ("x" * 80 + ".yaml", "x" * 63),
     ],
 )  # fmt: skip
 def test_a_file_names_its_workflow(tmp_path, name, slug):

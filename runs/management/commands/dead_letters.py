@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from runs import dead_letters
 from runs.services import retry_step
-from staterail.accounts.models import Tenant
+from staterail.accounts.cli import tenant_named
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError
 from staterail.core.ids import uuid_or_none
@@ -24,10 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", default="default", help="its slug (default: %(default)s)")
 
     def handle(self, *args: Any, action: str, run: str | None, step: str | None, tenant: str, **options: Any) -> None:
-        found = Tenant.objects.filter(slug=tenant).first()
-        if found is None:
-            raise CommandError(f"There is no tenant {tenant!r}.")
-        actor = Actor(found.id, Role.OPERATOR, "command line")
+        actor = Actor(tenant_named(tenant).id, Role.OPERATOR, "command line")
         if action == "list":
             self._list(actor)
             return

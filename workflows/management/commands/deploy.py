@@ -7,11 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from staterail.accounts.services import tenant_by_name_or_new
+from staterail.accounts.cli import tenant_named
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError
 from workflows.files import BadFile, lines_of, read_definition, slug_of
-from workflows.selectors import SLUG
 from workflows.services import deploy
 
 
@@ -32,25 +31,20 @@ class Command(BaseCommand):
     ) -> None:
         if len(files) > 1 and (name or slug):
             raise CommandError("--name and --slug go with a single file.")
-        slugs = [slug or slug_of(path) for path in files]
+        try:
+            slugs = [slug_of(path, slug) for path in files]
+        except BadFile as error:
+            raise CommandError(str(error)) from None
         for n, (path, its_slug) in enumerate(zip(files, slugs, strict=True)):
-            if not SLUG.fullmatch(its_slug):
-                raise CommandError(f"{path}: {its_slug!r} is no slug; give one with --slug.")
             if its_slug in slugs[:n]:
                 raise CommandError(f"{path}: {files[slugs.index(its_slug)]} is called {its_slug} too.")
         told = []
         with transaction.atomic():
-            actor = self._actor(tenant)
+            actor = Actor(tenant_named(tenant).id, Role.ADMIN, "deploy")
             for path, its_slug in zip(files, slugs, strict=True):
                 told.append(self._deploy(actor, path, its_slug, name or its_slug.replace("-", " ").capitalize()))
         for line in told:
             self.stdout.write(line)
-
-    def _actor(self, tenant: str) -> Actor:
-        try:
-            return Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "deploy")
-        except StateRailError as error:
-            raise CommandError(error.message) from None
 
     def _deploy(self, actor: Actor, path: Path, slug: str, name: str) -> str:
         try:

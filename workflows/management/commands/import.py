@@ -7,8 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from staterail.accounts.services import tenant_by_name_or_new
+from staterail.accounts.cli import tenant_named
 from staterail.core.actor import Actor, Role
+from staterail.core.cli import manage_py
 from staterail.core.errors import StateRailError
 from workflows.files import BadFile, lines_of, read_json, slug_of
 from workflows.services import deploy
@@ -31,20 +32,21 @@ class Command(BaseCommand):
         if not 0 <= scale <= 1000:
             raise CommandError("--scale is between 0 and 1000.")
         try:
+            chosen = slug_of(file, slug)
             definition = definition_of(read_json(file), scale=scale)
         except BadFile as error:
             raise CommandError(str(error)) from None
         except WfFormatError as error:
             raise CommandError(f"{file}: {error}") from None
-        chosen = slug or slug_of(file)
         try:
             with transaction.atomic():
-                actor = Actor(tenant_by_name_or_new(tenant).id, Role.ADMIN, "import")
+                actor = Actor(tenant_named(tenant).id, Role.ADMIN, "import")
                 version, changed = deploy(actor=actor, slug=chosen, name=file.stem[:200], definition=definition)
         except StateRailError as error:
             raise CommandError("\n".join([f"{file}: {error.message}", *lines_of(error.problems)])) from None
         done = "published" if changed else "is unchanged"
         counts = f"{len(definition['steps'])} steps, {len(definition['transitions'])} transitions"
         path = critical_path_seconds(definition)
+        its_tenant = "" if tenant == "default" else f" --tenant {tenant}"
         self.stdout.write(f"{chosen}: version {version.version} {done} ({counts}, critical path {path:.1f} s)")
-        self.stdout.write(f"Run it: manage.py run {chosen} --follow")
+        self.stdout.write(f"Run it: {manage_py()} run {chosen}{its_tenant} --follow")

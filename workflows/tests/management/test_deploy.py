@@ -5,6 +5,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from staterail.accounts.models import Tenant
+from staterail.accounts.tests.factories import TenantFactory
 from workflows.models import Workflow, WorkflowVersion
 from workflows.tests.factories import definition, step
 
@@ -60,6 +61,7 @@ def test_a_file_that_did_not_change_makes_no_version_and_one_that_did_makes_the_
 
 
 def test_slug_name_and_tenant_can_be_given(written):
+    TenantFactory(slug="acme")
     _deploy(written("a.json", definition()), "--slug", "ship", "--name", "Ship it now", "--tenant", "acme")
     workflow = Workflow.objects.get()
     assert (workflow.slug, workflow.name, workflow.tenant.slug) == ("ship", "Ship it now", "acme")
@@ -68,7 +70,7 @@ def test_slug_name_and_tenant_can_be_given(written):
 def test_one_bad_file_among_fifty_stops_them_all_and_is_named_with_its_step(written):
     files = [written(f"w{n}.json", definition()) for n in range(49)]
     bad = written("bad.json", definition(step("ok"), step("odd", join="most", x=1)))
-    said = _refused(*files[:25], bad, *files[25:], "--tenant", "acme")
+    said = _refused(*files[:25], bad, *files[25:])
     assert said.splitlines() == [
         f"{bad}: The definition has errors: it cannot be published.",
         "  error bad_value at /steps/1/join (step odd): `join`: this is one of all, any, strict_all",
@@ -83,10 +85,14 @@ def test_one_bad_file_among_fifty_stops_them_all_and_is_named_with_its_step(writ
         ("a.json", "[1]", "A definition is a JSON object"),
         ("a.json", '{"a": 1, "a": 2}', "The key 'a' stands twice"),
         ("a.yaml", "a: &x 1", "line 1: anchors and aliases"),
-        ("a.yaml", "", "A definition is a JSON object"),
+        ("a.yaml", "", "The file is empty: it says nothing of a workflow."),
+        ("a.yaml", "# to come\n", "The file is empty"),
+        ("a.json", "", "The file is empty"),
+        ("a.yaml", "steps:\n  - id: a\n   kind: Task\n", "line 3: the indentation does not fit the lines above"),
+        ("a.yaml", "steps:\n\t- id: a\n", "line 2: a tab cannot indent"),
         ("a.json", definition(output="x" * 1024 * 1024), "1 MiB"),
-        ("é.json", definition(), "'é' is no slug; give one with --slug"),
-        ("-.json", definition(), "is no slug"),
+        ("é.json", definition(), "'é' is no slug. A slug has small letters, digits and hyphens"),
+        ("-.json", definition(), "Give one with --slug."),
         ("0123456789abcdef0123456789abcdef.json", definition(), "is no id"),
     ],
 )
@@ -104,8 +110,17 @@ def test_what_cannot_be_meant_is_refused(written, tmp_path):
     assert "go with a single file" in _refused(one, two, "--name", "x")
     assert _refused(one, same) == f"{same}: {one} is called one too."
     assert "No such file" in _refused(tmp_path / "none.json")
-    assert "is no tenant" in _refused(one, "--tenant", "No Tenant")
+    assert _refused(one, "--slug", "No Slug").startswith("--slug: 'No Slug' is no slug. A slug has small letters")
     assert "200 is the most" in _refused(one, "--name", "x" * 201)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("acne", " Did you mean 'acme'?"), ("defalt", " Did you mean 'default'?"), ("other", "")]
+)
+def test_a_tenant_that_is_not_there_is_not_made_but_asked_about(written, typed, meant):
+    TenantFactory(slug="acme")
+    said = _refused(written("a.json", definition()), "--tenant", typed)
+    assert said == f"There is no tenant {typed!r}.{meant}"
 
 
 def test_an_archived_workflow_is_not_deployed(written):

@@ -5,6 +5,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from staterail.accounts.models import Tenant
+from staterail.accounts.tests.factories import TenantFactory
+from staterail.core.cli import manage_py
 from workflows.models import Workflow, WorkflowVersion
 from workflows.tests.test_wfformat import INSTANCE
 
@@ -39,13 +41,14 @@ def _rows():
 def test_a_recorded_workflow_becomes_one_of_ours(instance):
     assert _import(instance, "--scale", "0.1") == [
         "montage-2mass-005d: version 1 published (4 steps, 4 transitions, critical path 1.1 s)",
-        "Run it: manage.py run montage-2mass-005d --follow",
+        f"Run it: {manage_py()} run montage-2mass-005d --follow",
     ]
     steps = WorkflowVersion.objects.get().definition["steps"]
     assert [step["config"]["args"]["seconds"] for step in steps] == [0.1, 0.25, 1.0, 0.025]
 
 
 def test_again_it_makes_no_version_but_at_another_scale(instance):
+    TenantFactory(slug="acme")
     given = (instance, "--slug", "montage", "--tenant", "acme")
     said = [_import(*given)[0], _import(*given)[0], _import(*given, "--scale", "2")[0]]
     assert said == [
@@ -74,9 +77,13 @@ def test_a_scale_is_between_0_and_1000(instance, scale):
 )
 def test_a_file_that_is_no_instance_is_told_and_nothing_is_made(instance, text, says):
     instance.write_text(text)
-    said = _refused(instance, "--tenant", "acme")
+    said = _refused(instance)
     assert said.startswith(f"{instance}: ")
     assert says in said
+
+
+def test_a_tenant_that_is_not_there_is_not_made(instance):
+    assert _refused(instance, "--tenant", "acme") == "There is no tenant 'acme'."
 
 
 def test_a_bad_slug_is_refused(instance):

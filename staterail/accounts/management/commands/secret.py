@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from staterail.accounts.cli import tenant_named
 from staterail.accounts.models import Secret
 from staterail.accounts.secrets import set_secret
-from staterail.accounts.services import tenant_by_name_or_new
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError
 
@@ -26,15 +26,15 @@ class Command(BaseCommand):
             action.add_argument("--tenant", default="default", help="its slug (default: %(default)s)")
 
     def handle(self, *args: Any, action: str, tenant: str, name: str = "", **options: Any) -> None:
+        found = tenant_named(tenant)
+        if action == "list":
+            for known in Secret.objects.filter(tenant=found).order_by("name").values_list("name", flat=True):
+                self.stdout.write(known)
+            return
+        if sys.stdin.isatty():
+            self.stderr.write("Type the value, then Ctrl-D:")
+        value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
         try:
-            if action == "list":
-                for known in Secret.objects.filter(tenant__slug=tenant).order_by("name").values_list("name", flat=True):
-                    self.stdout.write(known)
-                return
-            found = tenant_by_name_or_new(tenant)
-            if sys.stdin.isatty():
-                self.stderr.write("Type the value, then Ctrl-D:")
-            value = sys.stdin.read().removesuffix("\n").removesuffix("\r")
             set_secret(actor=Actor(found.id, Role.ADMIN, "command line"), name=name, value=value)
         except StateRailError as error:
             raise CommandError(error.message) from None
