@@ -11,6 +11,7 @@ from django.db.models import F, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 
 from runs.approvals import Decider
+from runs.failures import similar_runs
 from runs.machine.plan import Plan
 from runs.machine.states import STEP_OPEN, Reason, RunState, StepState
 from runs.models import Event, StepLog, StepRun, WorkflowRun
@@ -38,6 +39,7 @@ class RunFacts:
     open_steps: list[str] = field(default_factory=list)
     reason: str | None = None
     failed_step: StepRun | None = None
+    similar_runs: int = 0
     sla_seconds: float | None = None
 
 
@@ -85,7 +87,7 @@ def is_held(run: WorkflowRun) -> bool:
 
 
 def facts_of(found: Iterable[WorkflowRun]) -> dict[UUID, RunFacts]:
-    """Open steps, reason, failure and SLA of a page of runs: three queries."""
+    """Open steps, reason, failure and SLA of a page of runs of one tenant: four queries."""
     page = list(found)
     facts = {run.id: RunFacts(reason=Reason.CONCURRENCY if is_held(run) else run.reason) for run in page}
     open_ids = [run.id for run in page if run.state in (RunState.PENDING, RunState.RUNNING)]
@@ -135,6 +137,8 @@ def _add_failures(failed: list[WorkflowRun], facts: dict[UUID, RunFacts]) -> Non
     for step in rows.defer(*LARGE):
         if wanted[step.run_id] == step.step_id:
             facts[step.run_id].failed_step = step
+    for id, count in similar_runs(failed).items():
+        facts[id].similar_runs = count
 
 
 def plan_of(run: WorkflowRun) -> Plan | None:

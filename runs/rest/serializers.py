@@ -84,6 +84,9 @@ class FailureAnswer(serializers.Serializer[Any]):
     message = serializers.CharField()
     signature = serializers.CharField(help_text="the same for failures that differ in numbers and ids only")
     at = serializers.DateTimeField()
+    similar_runs_24h = serializers.IntegerField(
+        help_text="other runs of the last 24 hours that failed with this signature, among the newest 1,000 that failed"
+    )
 
 
 def duration_ms(started_at: datetime | None, completed_at: datetime | None) -> float | None:
@@ -182,13 +185,15 @@ class RunAnswer(serializers.ModelSerializer[WorkflowRun]):
 
     @extend_schema_field(FailureAnswer(allow_null=True))
     def get_failure(self, run: WorkflowRun) -> dict[str, JSON] | None:
-        step = self._facts(run).failed_step
+        facts = self._facts(run)
+        step = facts.failed_step
         if step is None or not isinstance(step.fault, dict):
             return None
         code, message = str(step.fault.get("code")), str(step.fault.get("message"))
         return {
             "step_id": step.step_id, "attempt": step.attempt, "code": code, "message": message,
             "signature": error_signature(run.workflow_id, step.step_id, code, message), "at": step.completed_at,
+            "similar_runs_24h": facts.similar_runs,
         }  # fmt: skip
 
     @extend_schema_field(ActionAnswer(many=True))

@@ -35,7 +35,7 @@ APPROVAL = {
     "step_run_id", "run_id", "step_id", "workflow_id", "title", "instructions", "assignees", "requested_at", "due_at",
     "form_schema", "can_act",
 }  # fmt: skip
-FAILURE = {"step_id", "attempt", "code", "message", "signature", "at"}
+FAILURE = {"step_id", "attempt", "code", "message", "signature", "at", "similar_runs_24h"}
 ACTION = {"action", "allowed", "reason"}
 
 DEFINITION = flow("a", approval(), transitions=[{"from": "a", "to": "review"}])

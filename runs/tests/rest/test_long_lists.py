@@ -80,12 +80,12 @@ def test_runs_of_a_span_of_time(api, workflow):
     assert answer[1]["problems"][0]["path"] == "/created_before"
 
 
-def plans(**wanted):
-    """How the database goes about each query of a page."""
+def plans_of(read):
+    """How the database goes about each query of this call."""
     if connection.vendor == "postgresql":  # a small table is read through otherwise
         for way in ("seqscan", "bitmapscan", "sort"):
             connection.cursor().execute(f"SET LOCAL enable_{way} = off")
-    actor, told = ActorFactory(), []
+    told = []
 
     def explain(execute, sql, params, many, context):
         how = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
@@ -94,8 +94,14 @@ def plans(**wanted):
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        page_of_parts(selectors.runs_wanted(actor, **wanted), limit=50, cursor=None, scope="runs")
+        read()
     return told
+
+
+def plans(**wanted):
+    """How the database goes about each query of a page."""
+    actor = ActorFactory()
+    return plans_of(lambda: page_of_parts(selectors.runs_wanted(actor, **wanted), limit=50, cursor=None, scope="runs"))
 
 
 @pytest.mark.parametrize(
