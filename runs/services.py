@@ -40,7 +40,7 @@ from workflows.definition.parsing import BrokenDefinition
 from workflows.definition.schemas import check_values
 from workflows.definition.shape import STEP_ID
 from workflows.models import Workflow, WorkflowVersion
-from workflows.task_registry import registered
+from workflows.task_registry import signatures
 
 JSON = Any
 LIMIT_BYTES = 1024 * 1024
@@ -240,7 +240,7 @@ def retry_step(*, actor: Actor, run_id: UUID, step_id: str, input: JSON = UNSET,
         plan = loaded.snapshot.plan
         if text is not None and step_id in plan.index:
             kind = plan.steps[plan.index[step_id]].kind
-            problems = resolved_problems(kind, input, tasks=registered(), path=("input",))
+            problems = resolved_problems(kind, input, tasks=signatures(), path=("input",))
             if problems:
                 raise ValidationFailed(f"The input is no config of a {kind}.", problems=problems)
         return RetryStep(step_id, text, corr_id, actor.name)

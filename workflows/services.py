@@ -17,7 +17,7 @@ from workflows.definition.shape import text
 from workflows.definition.validation import DRAFT_REFUSALS, validate
 from workflows.models import Workflow, WorkflowVersion
 from workflows.selectors import SLUG
-from workflows.task_registry import registered
+from workflows.task_registry import TaskType, registered
 from workflows.versions import definition_hash
 
 JSON = Any
@@ -31,12 +31,12 @@ def problems_of(definition: JSON) -> list[Problem]:
         document = dumps(definition)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValidationFailed(f"The definition is no JSON: {error}") from None
-    return [dict(problem) for problem in _problems(document, tuple(sorted(registered())))]
+    return [dict(problem) for problem in _problems(document, tuple(registered().values()))]
 
 
 @lru_cache(maxsize=64)
-def _problems(document: str, tasks: tuple[str, ...]) -> tuple[dict[str, JSON], ...]:
-    return tuple(validate(loads(document, max_depth=None), tasks=tasks))
+def _problems(document: str, tasks: tuple[TaskType, ...]) -> tuple[dict[str, JSON], ...]:
+    return tuple(validate(loads(document, max_depth=None), tasks={task.name: task.signature for task in tasks}))
 
 
 def create_workflow(

@@ -1,11 +1,8 @@
 """Task steps: a registered Python function, on a thread of the worker."""
 
-import inspect
 import logging
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -75,7 +72,7 @@ def execute(call: Call) -> JSON:
         raise StepFailure("task_error", "`args` is an object.", retryable=False)
     context = context_of(call)
     try:
-        _signature(task.function).bind(context, **args)
+        task.signature.bind(context, **args)
     except TypeError as error:
         raise StepFailure("task_error", f"{name} does not take these args: {error}", retryable=False) from None
     try:
@@ -94,11 +91,6 @@ def context_of(call: Call) -> TaskContext:
         idempotency_key=f"{call.run_id}:{call.step_id}:{call.generation}", trace_id=call.trace_id, corr_id=call.corr_id,
         metadata=_copy(call.metadata), logger=TaskLogger(call), _cancelled=call.cancelled,
     )  # fmt: skip
-
-
-@lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)  # 10 µs, and each step of each run asks
 
 
 def _copy(value: JSON) -> JSON:

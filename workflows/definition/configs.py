@@ -1,19 +1,23 @@
 """The config of a step, by its kind: as it is written, with expressions in it, and as it is once they are resolved."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from inspect import Parameter, Signature
+from types import MappingProxyType
 from typing import Any
 
 from workflows.definition.problems import Problems
 from workflows.definition.schemas import schema_problems
+from workflows.definition.scripts import source_problems
 from workflows.definition.shape import CONFIG, Rule, Shape
 from workflows.definition.templates import has_expression
 
 JSON = Any
 Path = tuple[str | int, ...]
+NO_TASKS: Mapping[str, Signature] = MappingProxyType({})
 
 
 def resolved_problems(
-    kind: str, config: JSON, *, tasks: Collection[str] = (), path: Path = ()
+    kind: str, config: JSON, *, tasks: Mapping[str, Signature] = NO_TASKS, path: Path = ()
 ) -> list[dict[str, JSON]]:
     """What is wrong with a config in which nothing is an expression any more, located under `path`."""
     found = Problems()
@@ -25,15 +29,24 @@ def resolved_problems(
 
 
 def check_config(
-    kind: str, config: dict[str, JSON], path: Path, found: Problems, tasks: Collection[str], *, templated: bool = True
-) -> None:
+    kind: str,
+    config: dict[str, JSON],
+    path: Path,
+    found: Problems,
+    tasks: Mapping[str, Signature],
+    *,
+    templated: bool = True,
+) -> None:  # fmt: skip
     """What is wrong with the config of a step of this kind."""
     check_shape(config, CONFIG[kind], path, found, templated=templated)
     if kind == "Task":
         name = config.get("name")
-        if isinstance(name, str) and not (templated and has_expression(name)) and name not in tasks:
-            some = ", ".join(sorted(tasks)[:20])
-            found.add("unknown_task", (*path, "name"), f"no Task {name[:60]!r} is registered; there are {some}")
+        if isinstance(name, str) and not (templated and has_expression(name)):
+            if name in tasks:
+                _check_args(name, tasks[name], config.get("args", {}), (*path, "args"), found)
+            else:
+                some = ", ".join(sorted(tasks)[:20])
+                found.add("unknown_task", (*path, "name"), f"no Task {name[:60]!r} is registered; there are {some}")
     elif kind == "Delay":
         if "for" in config and "until" in config:
             found.add("bad_value", path, "a Delay has either `for` or `until`, not both")
@@ -42,8 +55,29 @@ def check_config(
     elif kind == "HttpCall":
         if "body" in config and "text" in config:
             found.add("bad_value", path, "an HttpCall sends either `body` or `text`, not both")
+    elif kind == "Script":
+        source = config.get("source")
+        if isinstance(source, str) and source and not (templated and has_expression(source)):
+            for wrong in source_problems(source):
+                found.add("bad_value", (*path, "source"), wrong)
     elif kind == "HumanApproval":
         check_schema(config.get("form_schema"), (*path, "form_schema"), found)
+
+
+def _check_args(name: str, signature: Signature, args: JSON, path: Path, found: Problems) -> None:
+    """Args that the task's function does not take, and those that it wants. The first parameter is its context."""
+    parameters = list(signature.parameters.values())
+    named = {p.name: p for p in parameters[1:] if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)}
+    takes_any = any(p.kind is Parameter.VAR_KEYWORD for p in parameters)
+    if not isinstance(args, dict):
+        return
+    for key in args:
+        if key not in named and not takes_any:
+            known = ", ".join(named) or "none"
+            found.add("unknown_key", (*path, key), f"the Task {name} takes no argument {key[:60]!r}; there are {known}")
+    for key, parameter in named.items():
+        if parameter.default is Parameter.empty and key not in args:
+            found.add("missing_key", (*path, key), f"the Task {name} wants the argument `{key}`")
 
 
 def check_shape(

@@ -1,6 +1,7 @@
 """Everything that is wrong with a definition, all of it and not the first only (SEMANTICS 1)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from inspect import Signature
 from typing import Any
 
 from staterail.core.strict_json import MAX_DEPTH, dumps, problem_in
@@ -29,10 +30,10 @@ DRAFT_REFUSALS = frozenset({"not_an_object", "too_large", "too_deep"})
 """Codes that refuse even the saving of a draft."""
 
 
-def validate(document: JSON, *, tasks: Collection[str]) -> list[dict[str, JSON]]:
+def validate(document: JSON, *, tasks: Mapping[str, Signature]) -> list[dict[str, JSON]]:
     """The problems of a definition, errors first, at most 100: {severity, code, path, message, step_id, transition_id}.
 
-    `tasks` are the names of the registered Tasks.
+    `tasks` are the registered Tasks, with what their functions take.
     """
     found = Problems()
     if not isinstance(document, dict):
@@ -108,7 +109,7 @@ def _check_top(document: dict[str, JSON], found: Problems) -> None:
     check_schema(document.get("input_schema"), ("input_schema",), found)
 
 
-def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Collection[str]) -> dict[str, int]:
+def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Mapping[str, Signature]) -> dict[str, int]:
     """Positions by id, of the steps that have a usable one."""
     known: dict[str, int] = {}
     for n, step in enumerate(steps):
@@ -130,7 +131,7 @@ def _check_steps(steps: Sequence[JSON], found: Problems, tasks: Collection[str])
     return known
 
 
-def _check_step(step: dict[str, JSON], path: Path, found: Problems, tasks: Collection[str]) -> None:
+def _check_step(step: dict[str, JSON], path: Path, found: Problems, tasks: Mapping[str, Signature]) -> None:
     kind = step.get("kind")
     judged = ("kind", "id") if isinstance(step.get("id"), str) else ("kind",)
     check_shape(step, STEP, path, found, besides=judged)

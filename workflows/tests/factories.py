@@ -1,6 +1,7 @@
 """Definitions as their authors write them, and the rows that hold them."""
 
 from datetime import UTC, datetime
+from inspect import signature
 from random import getrandbits
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,11 @@ from workflows.models import Workflow, WorkflowVersion
 from workflows.versions import definition_hash
 
 JSON = Any
+TASKS = {
+    "core.noop": signature(lambda ctx, /: None),
+    "core.echo": signature(lambda ctx, /, **args: args),
+    "orders.reserve": signature(lambda ctx, *, sku, qty=1: None),
+}
 
 
 class StepFactory(factory.DictFactory):

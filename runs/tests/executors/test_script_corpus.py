@@ -204,7 +204,7 @@ def test_what_looks_like_an_attack_and_is_only_data(
 def test_the_engine_has_nothing_harmful_although_its_import_is_not_refused_by_us(
     executor: ScriptExecutor, module: str, use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.executors.script_config.ALLOWED", frozenset({module}))
+    monkeypatch.setattr("workflows.definition.scripts.ALLOWED", frozenset({module}))
 
     failure = failure_of(executor.execute, script_call(body(f"return {use}", head=f"import {module}")))
 

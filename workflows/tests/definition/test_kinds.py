@@ -3,9 +3,9 @@
 import pytest
 
 from workflows.definition.validation import validate
-from workflows.tests.factories import definition, step
+from workflows.tests.factories import TASKS, definition, step
 
-TASKS = frozenset({"core.noop"})
+MAIN = "def main(args):\n    return 1\n"
 
 
 def _problems(kind, config, **given):
@@ -20,7 +20,7 @@ def _problems(kind, config, **given):
         ("HttpCall", {"url": "x", "expect_status": ["2xx", 404, "410", "${input.also}"], "max_response_bytes": 1}),
         ("HttpCall", {"url": "x", "headers": {"A": "Bearer ${secrets.T}"}, "query": {"q": 1}, "body": None}),
         ("HttpCall", {"url": "x", "headers": "${input.headers}", "text": ""}),
-        ("Task", {"name": "core.noop", "args": {"secret": "${secrets.T}"}}),
+        ("Task", {"name": "core.echo", "args": {"secret": "${secrets.T}"}}),
         ("Task", {"name": "${input.task}"}),
         ("Delay", {"for": "0s"}),
         ("Delay", {"for": 365 * 86_400}),
@@ -66,10 +66,10 @@ def test_a_config_that_is_right(kind, config):
         ("HumanApproval", {"title": "x", "form_schema": {"type": 1}}, "bad_value", "/form_schema/type", "JSON Schema"),
         ("HumanApproval", {"title": "${secrets.T}"}, "secret_not_allowed", "/title", "HttpCall and Task"),
         ("Script", {}, "missing_key", "/source", "missing"),
-        ("Script", {"source": "x" * 65_537}, "bad_value", "/source", "65536 is the most"),
-        ("Script", {"source": "x", "memory_mb": 513}, "bad_value", "/memory_mb", "between 1 and 512"),
-        ("Script", {"source": "x", "time": "61s"}, "bad_value", "/time", "longer than 1m"),
-        ("Script", {"source": "x", "args": {"k": "${secrets.T}"}}, "secret_not_allowed", "/args/k", "HttpCall and"),
+        ("Script", {"source": MAIN + "#" * 65_537}, "bad_value", "/source", "65536 is the most"),
+        ("Script", {"source": MAIN, "memory_mb": 513}, "bad_value", "/memory_mb", "between 1 and 512"),
+        ("Script", {"source": MAIN, "time": "61s"}, "bad_value", "/time", "longer than 1m"),
+        ("Script", {"source": MAIN, "args": {"k": "${secrets.T}"}}, "secret_not_allowed", "/args/k", "HttpCall and"),
     ],
 )  # fmt: skip
 def test_a_config_that_is_wrong(kind, config, code, path, says):
@@ -85,3 +85,76 @@ def test_what_calls_nobody_has_no_circuit_breaker(kind):
     config = {"for": "1s"} if kind == "Delay" else {"title": "x"}
     problems = _problems(kind, config, circuit_breaker={"key": "x"})
     assert [(problem["code"], problem["path"]) for problem in problems] == [("bad_value", "/steps/0/circuit_breaker")]
+
+
+# Scripts
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def main(args)\n    return 1", "SyntaxError: expected ':' (line 1, column 15)"),
+        (MAIN + "  x = 2", "SyntaxError: unindent does not match any outer indentation level (line 3, column 8)"),
+        (MAIN + "x = (1,", "SyntaxError: '(' was never closed (line 3, column 5)"),
+        (MAIN + "x = '", "SyntaxError: unterminated string literal (detected at line 3) (line 3, column 5)"),
+        ("import json\n" + MAIN + "import json, os.path", "cannot import 'os.path', only"),
+        ("def main(args):\n    from socket import socket", "json, math, re (line 2, column 5)"),
+        ("def name(args): return 1", "The script defines no main(args)"),
+        ("x = 'def main(args): return 1'\nprint(main)", "The script defines no main(args)"),
+    ],
+)  # fmt: skip
+def test_a_script_that_cannot_run_is_told_with_its_place(source, says):
+    (problem,) = _problems("Script", {"source": source})
+    assert (problem["code"], problem["path"]) == ("bad_value", "/steps/0/config/source")
+    assert says in problem["message"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "main = lambda args: 1", "if True:\n    def main(args): return 1", "(main := lambda args: 1)",
+        "def main(args): return f'{args['x']}'", "def main[T](args: T): return 1", "${input.source}",
+        "def main(args):\n    try: pass\n    except KeyError, ValueError: pass",
+        "def main(args):\n    return " + "1+" * 30_000 + "1", "from json import dumps as main",
+    ],
+    ids=lambda source: source[:40],
+)  # fmt: skip
+def test_a_script_that_may_run_is_no_problem(source):
+    assert _problems("Script", {"source": source}) == []
+
+
+def test_all_that_a_script_imports_and_may_not_is_told():
+    problems = _problems("Script", {"source": "import os, sys\n" + MAIN + "import re; import ssl"})
+    assert [problem["message"].split("'")[1] for problem in problems] == ["os", "sys", "ssl"]
+
+
+# Args of tasks
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"sku": "x"}, []),
+        ({"sku": "${input.sku}", "qty": 2}, []),
+        ("${input}", []),
+        ({}, [("missing_key", "/sku")]),
+        (None, [("missing_key", "/sku")]),
+        ({"sku": 1, "amount": 2}, [("unknown_key", "/amount")]),
+        ({"ctx": 1}, [("unknown_key", "/ctx"), ("missing_key", "/sku")]),
+    ],
+    ids=str,
+)
+def test_the_args_of_a_task_are_those_that_its_function_takes(args, told):
+    problems = _problems("Task", {"name": "orders.reserve"} | ({} if args is None else {"args": args}))
+    assert [(problem["code"], problem["path"]) for problem in problems] == [
+        (code, f"/steps/0/config/args{path}") for code, path in told
+    ]
+
+
+def test_an_argument_that_a_task_does_not_take_is_told_with_those_that_it_takes():
+    (problem,) = _problems("Task", {"name": "orders.reserve", "args": {"sku": 1, "n": 1}})
+    assert problem["message"] == "The Task orders.reserve takes no argument 'n'; there are sku, qty"
+
+
+def test_args_of_a_task_that_an_expression_names_are_judged_when_it_runs():
+    assert _problems("Task", {"name": "${input.task}", "args": {"x": 1}}) == []

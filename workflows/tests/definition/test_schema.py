@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from workflows.definition.schema import json_schema
 from workflows.definition.shape import CONFIG, DEFINITION, STEP, TRANSITION
 from workflows.definition.validation import validate
-from workflows.tests.factories import definition, edge, step
+from workflows.tests.factories import TASKS, definition, edge, step
 
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
-TASKS = frozenset({"core.noop"})
 AB = (step("a"), step("b"))
 OF_SHAPE = {"bad_value", "unknown_key", "missing_key", "bad_id", "unknown_kind", "bad_schema_version", "no_steps"}
 
@@ -42,7 +41,10 @@ VALUES = [
 ]  # fmt: skip
 
 
-ONLY_THE_VALIDATOR_CAN_TELL = [("Script.time", "1h30m")]  # how long a duration is that is written as text
+ONLY_THE_VALIDATOR_CAN_TELL = [
+    ("Script.time", "1h30m"),  # how long a duration is that is written as text
+    *(("Script.source", value) for value in VALUES),  # whether a text is a script
+]
 
 
 def _placed(value):
@@ -55,9 +57,9 @@ def _placed(value):
         yield f"transition.{key}", definition(*AB, transitions=[{**edge("a", "b"), key: value}])
     full = {
         "HttpCall": {"url": "x"},
-        "Task": {"name": "core.noop"},
+        "Task": {"name": "core.echo"},
         "HumanApproval": {"title": "x"},
-        "Script": {"source": "x"},
+        "Script": {"source": "main = print"},
     }
     for kind, shape in CONFIG.items():
         for key in shape.rules:

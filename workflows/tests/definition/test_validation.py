@@ -4,9 +4,8 @@ import pytest
 
 from staterail.core.strict_json import dumps
 from workflows.definition.validation import validate
-from workflows.tests.factories import definition, echo, edge, step
+from workflows.tests.factories import TASKS, definition, echo, edge, step
 
-TASKS = frozenset({"core.noop", "core.echo"})
 AB = (step("a"), step("b"))
 NONE = {"step_id": None, "transition_id": None}
 

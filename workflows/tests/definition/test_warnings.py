@@ -3,9 +3,8 @@
 import pytest
 
 from workflows.definition.validation import validate
-from workflows.tests.factories import definition, echo, edge, step
+from workflows.tests.factories import TASKS, definition, echo, edge, step
 
-TASKS = frozenset({"core.noop", "core.echo"})
 A, B, C = step("a"), step("b"), step("c")
 MAYBE = edge("a", "b", when="input.x")
 
