@@ -1,6 +1,5 @@
 """The commands on workflows: create, save a draft, publish, archive."""
 
-import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from staterail.core.strict_json import dumps, loads
 from workflows.definition.shape import text
 from workflows.definition.validation import DRAFT_REFUSALS, validate
 from workflows.models import Workflow, WorkflowVersion
-from workflows.selectors import SLUG
+from workflows.selectors import SLUG_RULE, is_slug, looks_like_id
 from workflows.task_registry import TaskType, registered
 from workflows.versions import definition_hash
 
@@ -52,9 +51,8 @@ def create_workflow(
     wrong = _NAME.check(name)
     if wrong is not None:
         raise ValidationFailed(problems=[_problem("/name", f"`name`: {wrong}")])
-    if slug is not None and (SLUG.fullmatch(slug) is None or _looks_like_id(slug)):
-        message = "A slug has small letters, digits and hyphens, 1 to 63, and is no id."
-        raise ValidationFailed(problems=[_problem("/slug", message)])
+    if slug is not None and not is_slug(slug):
+        raise ValidationFailed(problems=[_problem("/slug", SLUG_RULE)])
     if definition is not UNSET:
         _check_draft(definition)
     for _ in range(10):  # a free slug may be taken by somebody else meanwhile
@@ -192,15 +190,11 @@ def _lock(workflow: Workflow) -> Workflow:
 
 def _free_slug(actor: Actor, name: str) -> str:
     base = (slugify(name)[:50].strip("-_").replace("_", "-")) or "workflow"
-    base = f"workflow-{base}" if _looks_like_id(base) else base
+    base = f"workflow-{base}" if looks_like_id(base) else base
     taken = set(
         Workflow.objects.filter(tenant_id=actor.tenant_id, slug__startswith=base).values_list("slug", flat=True)
     )
     return next(s for s in (base, *(f"{base}-{n}" for n in range(2, 100_000))) if s not in taken)
-
-
-def _looks_like_id(slug: str) -> bool:
-    return len(slug) in (32, 36) and re.fullmatch(r"[0-9a-f-]+", slug) is not None
 
 
 def _problem(path: str, message: str) -> Problem:
