@@ -6,6 +6,7 @@ lasting threads keeps connections open (SQLite: 2 ms a request less).
 
 import asyncio
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -19,6 +20,9 @@ from staterail.bodies import BodyLimit, Scope
 from staterail.core.errors import Unavailable, ValidationFailed
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "staterail.settings")
+
+# Django warns as it reads WhiteNoise's files on a thread, whole: what the pages need is a few small ones
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 THREADS = 16
 

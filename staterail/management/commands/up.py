@@ -1,10 +1,12 @@
 """manage.py up: everything in one process, nothing to install."""
 
+import os
 import socket
 import sys
 import time
 import webbrowser
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ from staterail.core.cli import manage_py
 from workflows.samples import deploy_sample
 
 STEADY_SECONDS = 30.0  # a worker that crashed, but had lived as long, is worth another start
+
+
+def can_show_pages(on_terminal: bool, environment: Mapping[str, str], platform: str) -> bool:
+    """Whether somebody sits here who sees a browser's window: a text browser would take the terminal."""
+    return on_terminal and (platform == "darwin" or any(environment.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 class Command(BaseCommand):
@@ -75,8 +82,10 @@ class Command(BaseCommand):
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
+                other = port + 10 if port < 65526 else 8010
                 raise CommandError(
-                    f"Port {port} cannot be used ({error.strerror}): give another one with --port."
+                    f"Port {port} cannot be used ({error.strerror}). Take another one, as in"
+                    f' make up ARGS="--port {other}" (or manage.py up --port {other}).'
                 ) from None
 
     def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:
@@ -96,5 +105,5 @@ class Command(BaseCommand):
         lines.append(("Stop", "Ctrl-C"))
         self.stdout.write("\n" + "\n".join(f"  {name:<16} {value}" for name, value in lines) + "\n\n")
         self.stdout.flush()
-        if not no_browser:
+        if not no_browser and can_show_pages(sys.stdout.isatty(), os.environ, sys.platform):
             webbrowser.open(url + (login or ""))

@@ -6,6 +6,7 @@ import sys
 import httpx
 import pytest
 
+from staterail.management.commands.up import can_show_pages
 from staterail.testing.server import ROOT, until
 
 STATUSES = {"database": "ok", "broker": "ok", "channel_layer": "ok", "workers": "ok"}
@@ -28,6 +29,30 @@ def test_the_first_start_is_ready_tells_where_to_go_and_warns_of_nothing(shared)
     hint = rf"STATERAIL_DATA={shared.data} STATERAIL_PORT={shared.port} (\S+) manage.py token"
     assert (ROOT / re.search(hint, told).group(1)).samefile(sys.executable)  # it runs as it is printed
     assert "WARNING" not in told
+
+
+def test_a_page_and_what_it_loads_are_served_without_a_warning(shared):
+    with _client() as person:
+        page = person.get(f"{shared.url}/login/")
+        loaded = [person.get(shared.url + path) for path in re.findall(r'(?:href|src)="(/static/[^"]+)"', page.text)]
+    assert {answer.status_code for answer in (page, *loaded)} == {200}
+    assert len(loaded) == 3
+    assert "Warning" not in shared.log
+
+
+@pytest.mark.parametrize(
+    ("on_terminal", "environment", "platform", "opens"),
+    [
+        (True, {"DISPLAY": ":0"}, "linux", True),
+        (True, {"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        (True, {}, "darwin", True),
+        (True, {"DISPLAY": ""}, "linux", False),
+        (False, {"DISPLAY": ":0"}, "linux", False),
+        (False, {}, "darwin", False),
+    ],
+)
+def test_a_browser_is_opened_only_where_somebody_sees_its_window(on_terminal, environment, platform, opens):
+    assert can_show_pages(on_terminal, environment, platform) == opens
 
 
 def test_the_first_login_link_shows_a_page_as_often_as_one_looks_and_lets_in_once(shared):
@@ -87,6 +112,7 @@ def test_a_port_that_is_taken_is_refused_and_the_data_is_free_for_another_try(ow
 
     assert refused.returncode == 1
     assert f"Port {instance.port} cannot be used (Address already in use)" in refused.stderr
+    assert f'make up ARGS="--port {instance.port + 10}"' in refused.stderr
     assert "Traceback" not in refused.stderr
     assert instance.start().readiness() == STATUSES
 
