@@ -6,3 +6,6 @@ class StateRailConfig(AppConfig):
 
     name = "staterail"
     label = "staterail"
+
+    def ready(self) -> None:
+        from staterail import checks  # noqa: F401 - it registers them
