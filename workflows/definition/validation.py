@@ -161,6 +161,7 @@ def _check_transitions(
     """(position, id, whether it is between steps that exist) of each."""
     named: list[tuple[int, str, bool]] = []
     ids: set[str] = set()
+    defaults: dict[str, str] = {}  # the default transition of each source
     for n, (transition, id) in enumerate(zip(transitions, transition_ids(transitions), strict=True)):
         path: Path = ("transitions", n)
         if not isinstance(transition, dict):
@@ -177,6 +178,11 @@ def _check_transitions(
                 found.add("unknown_step", (*path, key), f"there is no step {end[:63]!r}")
         named.append((n, id, all(isinstance(end, str) and end in known for end in ends)))
         _check_combination(transition, path, found)
+        if transition.get("default") is True and isinstance(ends[0], str):
+            if ends[0] in defaults:
+                message = f"step {ends[0][:63]!r} has a default transition already, {defaults[ends[0]][:160]!r}"
+                found.add("bad_value", (*path, "default"), f"{message}: one at most")
+            defaults.setdefault(ends[0], id)
         found.transition_id = None
     return named
 

@@ -293,3 +293,12 @@ def test_any_text_that_can_be_shown_is_a_name(text):
 def test_payloads_may_have_any_keys():
     odd = {"__proto__": 1, "constructor": 2, "": 3, "a/b": 4, **{str(n): n for n in range(10_000)}}
     assert _problems(definition(echo("a", x=odd))) == []
+
+
+def test_a_step_has_one_default_transition_at_most():
+    edges = [edge("a", "b", default=True), edge("a", "c", default=True, id="second"), edge("b", "c", default=True)]
+    problem = _only(definition(step("a"), step("b"), step("c"), transitions=edges))
+    assert problem == {
+        "severity": "error", "code": "bad_value", "path": "/transitions/1/default", "step_id": None,
+        "transition_id": "second", "message": "Step 'a' has a default transition already, 'a:b': one at most",
+    }  # fmt: skip
