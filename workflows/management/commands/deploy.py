@@ -11,7 +11,7 @@ from staterail.accounts.cli import tenant_named
 from staterail.core.actor import Actor, Role
 from staterail.core.errors import StateRailError
 from workflows.files import BadFile, lines_of, read_definition, slug_of
-from workflows.services import deploy
+from workflows.services import deploy, problems_of
 
 
 class Command(BaseCommand):
@@ -53,4 +53,5 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except StateRailError as error:
             raise CommandError("\n".join([f"{path}: {error.message}", *lines_of(error.problems)])) from None
-        return f"{slug}: version {version.version} {'published' if changed else 'is unchanged'}"
+        said = f"{slug}: version {version.version} {'published' if changed else 'is unchanged'}"
+        return "\n".join([said, *lines_of(problems_of(version.definition))])  # warnings: errors would have refused it

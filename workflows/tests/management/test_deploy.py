@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from staterail.accounts.models import Tenant
 from staterail.accounts.tests.factories import TenantFactory
 from workflows.models import Workflow, WorkflowVersion
-from workflows.tests.factories import definition, step
+from workflows.tests.factories import definition, edge, step
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +52,15 @@ def test_files_become_published_workflows_named_after_them(written):
         ("order-to-cash", "Order to cash", "default", "deploy", 1),
         ("ship-it", "Ship it", "default", "deploy", 1),
     ]
+
+
+def test_warnings_are_told_and_keep_nothing_from_being_published(written):
+    document = definition(step("a"), step("b"), transitions=[edge("a", "b", when="input.n > 1")])
+    warning = "  warning no_default at /steps/0 (step a): Every transition on success has a condition and none is"
+    for said in ("published", "is unchanged"):
+        first, *more = _deploy(written("a.json", document))
+        assert first == f"a: version 1 {said}"
+        assert [line[: len(warning)] for line in more] == [warning]
 
 
 def test_a_file_that_did_not_change_makes_no_version_and_one_that_did_makes_the_next(written):
