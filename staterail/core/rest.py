@@ -8,6 +8,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+from django.utils.http import parse_header_parameters
 from rest_framework import exceptions
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -39,6 +41,9 @@ class StrictJSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> JSON:
+        _, told = parse_header_parameters(media_type or "")
+        if told.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            raise exceptions.UnsupportedMediaType(media_type or "")
         limit = getattr((parser_context or {}).get("view"), "max_body_bytes", MAX_BODY_BYTES)
         data = stream.read(limit + 1)
         if len(data) > limit:
@@ -81,7 +86,7 @@ def problem_response(exception: Exception, context: Any = None) -> Response:
         headers["Allow"] = ", ".join(allow)
         body = problem_body(405, "METHOD_NOT_ALLOWED", f"There is only {', '.join(allow)} here.")
     elif isinstance(exception, exceptions.UnsupportedMediaType):
-        body = problem_body(415, "UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json.")
+        body = problem_body(415, "UNSUPPORTED_MEDIA_TYPE", "Send the body as application/json, in UTF-8.")
     else:
         error = known_error(exception)
         if error is None:
@@ -145,6 +150,8 @@ def _problems(details: Any, path: str) -> Iterator[dict[str, JSON]]:
 def _plain(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
     if request.path.startswith("/api/"):
         return JsonResponse(problem_body(status, code, detail), status=status, content_type=MEDIA_TYPE)
+    if "text/html" in request.headers.get("Accept", ""):  # without the request: a page that asks the database nothing
+        return HttpResponse(render_to_string("error.html", {"status": status, "detail": detail}), status=status)
     return HttpResponse(f"{HTTPStatus(status).phrase}. {detail}\n", status=status, content_type="text/plain")
 
 

@@ -75,6 +75,23 @@ def test_another_media_type_is_refused_everywhere(api, routes, content_type):
     assert stored() == before
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "UTF-16LE", "latin-1", "nonsense", ""])
+def test_a_body_in_another_charset_is_refused_everywhere(api, routes, charset):
+    before = stored()
+    body = '{"a": 1}'.encode("utf-16-le" if charset == "UTF-16LE" else "utf-8")
+    for method, path in routes:
+        answer = api.client.generic(method, f"/api/v1{path}", body, f"application/json; charset={charset}")
+        assert told((answer.status_code, answer.json())) == problem(415, "UNSUPPORTED_MEDIA_TYPE"), path
+    assert stored() == before
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf-8"', "utf8"])
+def test_a_body_that_says_it_is_utf_8_is_read(api, charset):
+    body = '{"name": "Grüße"}'.encode()
+    answer = api.client.generic("POST", "/api/v1/workflows", body, f"application/json; charset={charset}")
+    assert (answer.status_code, answer.json()["name"]) == (201, "Grüße")
+
+
 def test_a_body_over_2_mib_is_refused_before_it_is_parsed(api, routes):
     body = b'{"a": "' + b"x" * (2 * 1024 * 1024) + b'", NaN'
     one = [(method, path) for method, path in routes if not path.endswith("/batch")]
