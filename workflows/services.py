@@ -48,7 +48,7 @@ def create_workflow(
         ValidationFailed: a bad name or slug, or a definition that not even a draft may be.
     """
     require(actor, "workflows.add_workflow")
-    wrong = _NAME.check(name)
+    wrong = _NAME.check(name) or (None if name.strip() else "this may not be blank")
     if wrong is not None:
         raise ValidationFailed(problems=[_problem("/name", f"`name`: {wrong}")])
     if slug is not None and not is_slug(slug):

@@ -19,6 +19,8 @@ class StrictCharField(serializers.CharField):
             raise serializers.ValidationError("This is text.")
         if _CONTROL.search(data):
             raise serializers.ValidationError("This has control characters.")
+        if not self.allow_blank and not data.strip():
+            raise serializers.ValidationError("This may not be blank.")
         return data
 
 
