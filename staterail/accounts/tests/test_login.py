@@ -1,11 +1,14 @@
+import time
 from datetime import datetime, timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
 from staterail.accounts.models import Membership, Tenant, User
 from staterail.accounts.services import OneTimeLogin, first_run_setup, login_path
+from staterail.accounts.sessions import LONGEST, SIGNED_IN_AT
 from staterail.accounts.tests.factories import MemberFactory
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +101,30 @@ def test_signing_in_and_out():
     assert client.get(reverse("logout")).status_code == 405
     client.post(reverse("logout"))
     assert not _signed_in(client)
+
+
+@pytest.mark.parametrize("told", ["a week ago", "never"])
+def test_a_session_ends_a_week_after_the_sign_in_however_often_it_is_used(told):
+    user = MemberFactory(password=PASSWORD)
+    client = Client()
+    _try(client, user.username)
+    assert client.get("/api/v1/runs").status_code == 200
+
+    def signed_in(ago):
+        session = client.session
+        session[SIGNED_IN_AT] = time.time() - ago.total_seconds()
+        if told == "never":
+            del session[SIGNED_IN_AT]
+        session.save()
+
+    if told == "a week ago":
+        signed_in(LONGEST - timedelta(minutes=1))
+        assert _signed_in(client)
+    signed_in(LONGEST)
+    assert (client.get("/api/v1/runs").status_code, _signed_in(client)) == (401, False)
+    assert not Session.objects.exists()
+    _try(client, user.username)
+    assert _signed_in(client)
 
 
 def test_a_stranger_and_a_wrong_password_read_alike():
