@@ -21,10 +21,7 @@ def encrypt(plaintext: str, aad: bytes) -> tuple[str, bytes]:
 
     Raises ImproperlyConfigured where there is no key.
     """
-    ring = _ring(settings.STATERAIL_SECRET_KEYS)
-    if not ring:
-        raise ImproperlyConfigured("STATERAIL_SECRET_KEYS is empty: there is no key to store secrets with.")
-    key_id, key = next(iter(ring.items()))
+    key_id, key = _newest()
     nonce = os.urandom(NONCE_BYTES)
     return key_id, nonce + AESGCM(key).encrypt(nonce, plaintext.encode(), aad)
 
@@ -39,6 +36,18 @@ def decrypt(key_id: str, ciphertext: bytes, aad: bytes) -> str:
         return AESGCM(key).decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], aad).decode()
     except InvalidTag:
         raise Unreadable("The ciphertext does not fit its row.") from None
+
+
+def newest_key_id() -> str:
+    """Of the key that encrypts. Raises ImproperlyConfigured where there is none."""
+    return _newest()[0]
+
+
+def _newest() -> tuple[str, bytes]:
+    ring = _ring(settings.STATERAIL_SECRET_KEYS)
+    if not ring:
+        raise ImproperlyConfigured("STATERAIL_SECRET_KEYS is empty: there is no key to store secrets with.")
+    return next(iter(ring.items()))
 
 
 @cache

@@ -58,5 +58,28 @@ def _store(actor: Actor, name: str, value: str) -> Secret:
     return secret
 
 
+def rotate_secrets() -> tuple[int, list[str]]:
+    """Encrypt anew, under the newest key, what an older one encrypts: how many, and `tenant/NAME` where none reads it.
+
+    Each secret in a transaction of its own, beside a server that uses them.
+    """
+    old = Secret.objects.exclude(key_id=keyring.newest_key_id())
+    rotated, unreadable = 0, []
+    for id in list(old.order_by("id").values_list("id", flat=True)):
+        with transaction.atomic():
+            secret = old.select_for_update(of=("self",)).select_related("tenant").filter(id=id).first()
+            if secret is None:  # set anew meanwhile
+                continue
+            try:
+                value = keyring.decrypt(secret.key_id, bytes(secret.ciphertext), _aad(secret))
+            except keyring.Unreadable:
+                unreadable.append(f"{secret.tenant.slug}/{secret.name}")
+                continue
+            key_id, ciphertext = keyring.encrypt(value, _aad(secret))
+            Secret.objects.filter(id=id).update(key_id=key_id, ciphertext=ciphertext)
+            rotated += 1
+    return rotated, unreadable
+
+
 def _aad(secret: Secret) -> bytes:
     return f"{secret.tenant_id}|{secret.name}|{secret.version}".encode()

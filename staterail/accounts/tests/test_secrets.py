@@ -1,4 +1,7 @@
+from io import StringIO
+
 import pytest
+from django.core.management import CommandError, call_command
 
 from staterail.accounts import keyring
 from staterail.accounts.models import Secret
@@ -90,3 +93,52 @@ def test_only_an_administrator_stores_secrets(role):
     with pytest.raises(Forbidden, match=r"accounts\.change_secret"):
         set_secret(actor=ActorFactory(role=role), name="A", value="x")
     assert not Secret.objects.exists()
+
+
+def rotated():
+    out = StringIO()
+    call_command("rotate_secrets", stdout=out)
+    return out.getvalue().strip()
+
+
+@pytest.mark.django_db
+def test_after_a_rotation_the_old_key_can_go(settings):
+    settings.STATERAIL_SECRET_KEYS = "old"
+    tenants = TenantFactory(), TenantFactory()
+    for tenant in tenants:
+        set_secret(actor=ActorFactory(tenant=tenant), name="KEY", value=tenant.slug)
+    before = list(Secret.objects.order_by("id").values("id", "version", "updated_at", "updated_by"))
+    settings.STATERAIL_SECRET_KEYS = "new,old"
+    set_secret(actor=ActorFactory(tenant=tenants[0]), name="NEW", value="x")
+
+    assert rotated() == "2 secrets encrypted anew."
+    assert rotated() == "0 secrets encrypted anew."
+
+    settings.STATERAIL_SECRET_KEYS = "new"
+    assert [secret_values(tenant.id, ["KEY"]) for tenant in tenants] == [{"KEY": tenant.slug} for tenant in tenants]
+    after = Secret.objects.filter(name="KEY").order_by("id").values("id", "version", "updated_at", "updated_by")
+    assert list(after) == before
+
+
+@pytest.mark.django_db
+def test_a_rotation_names_what_it_cannot_read_and_leaves_it(settings):
+    tenant = TenantFactory()
+    for key, name in (("lost", "A"), ("old", "B")):
+        settings.STATERAIL_SECRET_KEYS = key
+        set_secret(actor=ActorFactory(tenant=tenant), name=name, value=name)
+    lost = Secret.objects.get(name="A")
+    settings.STATERAIL_SECRET_KEYS = "new,old"
+
+    with pytest.raises(CommandError, match=f"No key of the ring reads {tenant.slug}/A:"):
+        rotated()
+
+    assert Secret.objects.get(name="A").ciphertext == lost.ciphertext
+    settings.STATERAIL_SECRET_KEYS = "new,lost"
+    assert secret_values(tenant.id, ["A", "B"]) == {"A": "A", "B": "B"}
+
+
+@pytest.mark.django_db
+def test_without_a_key_nothing_is_rotated(settings):
+    settings.STATERAIL_SECRET_KEYS = ""
+    with pytest.raises(CommandError, match="STATERAIL_SECRET_KEYS is empty"):
+        rotated()
