@@ -3,19 +3,23 @@
 import json
 
 import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import path as at
+from django.utils.html import escape
 from drf_spectacular.validation import validate_schema
 
 from runs import reactor
 from runs.tests.rest.client import Api, approval, flow
 from runs.tests.rest.engine import Engine
-from staterail import health
+from staterail import health, urls
 from staterail.accounts.models import Membership
 from staterail.accounts.tests.factories import MemberFactory, UserFactory
 from staterail.core.actor import Role
+from staterail.core.cli import manage_py
 from staterail.tests.routes import operations
 
 pytestmark = pytest.mark.django_db
@@ -215,3 +219,66 @@ def test_the_page_refuses_who_belongs_to_no_tenant():
 )
 def test_a_quote_is_given_to_anybody_from_its_question_alone(query, status):
     assert Client(raise_request_exception=False).get(f"/demo/quote?{query}").status_code == status
+
+
+# Pages that say what went wrong, and commands on them
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/none", 404, "There is nothing here."),
+        ("/may/not", 403, "You may not do that."),
+        ("/bad", 400, "The request is not valid."),
+        ("/broken", 500, "Something went wrong on our side; it has been logged."),
+        ("/away", 503, "The database cannot be reached just now: try again in a moment."),
+    ],
+)
+def test_a_person_gets_a_page_and_a_program_a_line_and_neither_asks_the_database(path, status, says, caplog):
+    client = Client(raise_request_exception=False)
+    with CaptureQueriesContext(connection) as captured:
+        page, line = client.get(path, headers={"Accept": "text/html,*/*;q=0.8"}), client.get(path)
+    assert (page.status_code, page["Content-Type"]) == (status, "text/html; charset=utf-8")
+    for part in (f"<h1>{says}</h1>", "<title>", 'href="/"', "staterail.css"):
+        assert part in page.content.decode()
+    assert (line.status_code, line["Content-Type"], says in line.content.decode()) == (status, "text/plain", True)
+    assert len(captured) == 0
+
+
+def test_a_form_without_its_token_is_refused_with_a_page():
+    answer = Client(enforce_csrf_checks=True).post("/login/", headers={"Accept": "text/html"})
+    assert (answer.status_code, "load the page anew" in answer.content.decode()) == (403, True)
+
+
+def test_commands_on_pages_are_typed_as_they_stand(settings, ours):
+    settings.EMBEDDED = True
+    user = MemberFactory(membership__tenant=ours.tenant)
+    pages = [Client().get("/login/"), Client().get("/login/once/x/y/"), signed_in(user).get("/")]
+    for page, command in zip(pages, ("login_link NAME", "login_link", "run hello-staterail --follow"), strict=True):
+        assert f"<code>{escape(manage_py())} {command}</code>" in page.content.decode()
+
+
+def test_a_server_tells_no_folder_of_its_own(settings):
+    settings.EMBEDDED = False
+    page = Client().get("/login/").content.decode()
+    assert "python manage.py login_link" in page
+    assert str(settings.STATERAIL_DATA) not in page
+    assert str(settings.BASE_DIR) not in page
+
+
+def _raises(error):
+    def view(request):
+        raise error
+
+    return view
+
+
+urlpatterns = [
+    *urls.urlpatterns,
+    at("may/not", _raises(PermissionDenied())),
+    at("bad", _raises(SuspiciousOperation())),
+    at("broken", _raises(RuntimeError())),
+    at("away", _raises(OperationalError())),
+]
+handler400, handler403, handler404, handler500 = urls.handler400, urls.handler403, urls.handler404, urls.handler500
