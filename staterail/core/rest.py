@@ -10,7 +10,6 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.http import parse_header_parameters
-from django.template.loader import render_to_string
 from rest_framework import exceptions
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -151,8 +150,6 @@ def _problems(details: Any, path: str) -> Iterator[dict[str, JSON]]:
 def _plain(request: HttpRequest, status: int, code: str, detail: str) -> HttpResponse:
     if request.path.startswith("/api/"):
         return JsonResponse(problem_body(status, code, detail), status=status, content_type=MEDIA_TYPE)
-    if "text/html" in request.headers.get("Accept", ""):  # without the request: a page that asks the database nothing
-        return HttpResponse(render_to_string("error.html", {"status": status, "detail": detail}), status=status)
     if "text/html" in request.headers.get("Accept", ""):  # without the request: a page that asks the database nothing
         return HttpResponse(render_to_string("error.html", {"status": status, "detail": detail}), status=status)
     return HttpResponse(f"{HTTPStatus(status).phrase}. {detail}\n", status=status, content_type="text/plain")
