@@ -34,6 +34,7 @@ _ABSOLUTE = re.compile(r"((?:^|\bin\b|[^\w\s.)\]}])\s*)\.(?=\s*[A-Za-z_])")  # `
 _HAS = re.compile(r"\bhas\s*\(\s*([A-Za-z_][\w\s.]*?)\s*\)")
 _UNDECLARED = re.compile(r"<input>:(\d+):(\d+): undeclared reference to '([^']*)'")
 _PLACE = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
+_MISSING = object()
 _SCALARS = {_T.BOOL.name(), _T.INT.name(), _T.NULL.name()}
 
 
@@ -58,17 +59,26 @@ class BadExpression(Exception):
 class Expression:
     """A compiled expression. `references` are the dotted names it reads, `reads` the full paths."""
 
-    __slots__ = ("source", "references", "reads", "kind", "_program", "_budget")
+    __slots__ = ("source", "references", "reads", "kind", "_program", "_budget", "_is_path")
 
     def __init__(
         self, source: str, references: frozenset[str], reads: tuple[str, ...], program: Any, budget: Budget | None
     ) -> None:
         self.source, self.references, self.reads = source, references, reads
         self._program, self._budget = program, budget
+        self._is_path = len(reads) == 1 and re.sub(r"\s", "", source) == reads[0]
         self.kind: str = program.return_type().name()  # CEL's name of the type, DYN where it is not known
 
     def evaluate(self, context: Mapping[str, JSON]) -> JSON:
-        """The value as JSON. `context` is by dotted name. Raises ExpressionError."""
+        """The value as JSON, not to be changed. `context` is by dotted name. Raises ExpressionError.
+
+        What a path leads to is as it was written; objects that come out of CEL have their keys in alphabetical
+        order, for CEL has them in any.
+        """
+        if self._is_path:
+            found = _at(self.reads[0], context, _MISSING)
+            if found is not _MISSING:
+                return found
         try:
             if self._budget is not None:
                 self._budget.check(self.source, {path: _at(path, context) for path in self.reads})
@@ -94,6 +104,9 @@ class Expression:
             if isinstance(item, dict):
                 if not all(isinstance(key, str) for key in item):
                     raise ExpressionError(f"{self.source}: a key of a JSON object is text")
+                entries = sorted(item.items())
+                item.clear()
+                item.update(entries)
                 waiting.extend(item)
                 waiting.extend(item.values())
             elif isinstance(item, list):
@@ -251,15 +264,15 @@ def _readable(message: str) -> str:
     return re.sub(r" expecting \{.*", "", text)[:300]
 
 
-def _at(path: str, context: Mapping[str, JSON]) -> JSON:
+def _at(path: str, context: Mapping[str, JSON], missing: JSON = None) -> JSON:
     for name, value in context.items():
         if path == name or path.startswith(name + "."):
             for key in path[len(name) + 1 :].split(".") if path != name else ():
                 if not isinstance(value, dict) or key not in value:
-                    return None
+                    return missing
                 value = value[key]
             return value
-    return None
+    return missing
 
 
 def _kept(value: JSON) -> JSON:

@@ -144,6 +144,13 @@ def test_a_condition_that_fails_past_the_budget_is_told_with_its_own_operands() 
     assert (last["reason"], last["operands"]) == ("expression_error", {"input.text": "x" * 2000})
 
 
+def test_a_run_s_output_keeps_the_order_in_which_the_keys_were_written() -> None:
+    written = '{"zebra":1,"quick":{"9":1,"10":2},"fox":3,"jumps":4,"over":5}'
+    run = Simulation(definition("a", output={"out": "${input}", "inner": "${input.quick}"}), written)
+
+    assert run.drive().run.run.output == f'{{"out":{written},"inner":{{"9":1,"10":2}}}}'
+
+
 def test_the_end_of_the_last_step_precedes_the_end_of_the_run() -> None:
     run = Simulation(definition("a b c", "a b", "b c")).drive(by_step(a=failed()))
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from workflows.definition.expressions import BadExpression, ExpressionError, compile_expression
@@ -174,3 +176,37 @@ def test_operands_are_what_it_read_and_large_ones_their_size():
     expression = compile_expression("input.a > 1 || input.b == '' || input.c.d || input.text == ''", STEPS)
     operands = expression.operands({"input": {"a": 1, "b": "x" * 2048, "text": "x" * 2049}})
     assert operands == {"input.a": 1, "input.b": "x" * 2048, "input.c.d": None, "input.text": "(2049 characters)"}
+
+
+# Keys in their order
+
+KEYS = ["zebra", "quick", "fox", "jumps", "over", "10", "9", "é"]
+DEEP = {"o": {key: {"b": 1, "a": 2} for key in KEYS}, "l": [dict.fromkeys(KEYS, 1)]}
+
+
+def _text(source, value):
+    return json.dumps(compile_expression(source, STEPS).evaluate({"input": value, "steps.a.output": value}))
+
+
+@pytest.mark.parametrize("path", ["input", " input.o ", "input.l", "steps.a.output", "steps . a.output.o.zebra"])
+def test_what_a_path_leads_to_keeps_the_order_of_its_keys(path):
+    read = DEEP
+    for key in path.replace(" ", "").removeprefix("steps.a.output").removeprefix("input").split(".")[1:]:
+        read = read[key]
+    assert _text(path, DEEP) == json.dumps(read)
+
+
+@pytest.mark.parametrize(
+    "source", ["true ? input : null", "input.l.map(x, x)", "{'z': input, 'a': [{'y': 1, 'x': 2}]}"]
+)
+def test_what_cel_makes_has_its_keys_in_alphabetical_order_each_time(source):
+    reversed_ = {key: DEEP[key] for key in reversed(DEEP)}
+    assert _text(source, DEEP) == _text(source, reversed_)
+    assert _text(source, DEEP) == json.dumps(json.loads(_text(source, DEEP)), sort_keys=True)
+
+
+def test_what_cel_makes_may_be_nested_deep():
+    value = 1
+    for _ in range(900):
+        value = [value]
+    assert _text("true ? input : null", value) == json.dumps(value)
