@@ -1,7 +1,8 @@
 """What requests may send: how much each, from whom, and how much all of them at once.
 
 A body is read whole before a thread is given to it, so it is held in memory. Anybody may send a
-small one; a larger one is read from a caller that we know, and while there is room.
+small one, as long as there is room for strangers' bodies. All else is read from a caller that we
+know, while there is room.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ MAX_SMALL = 64 * 1024
 MAX_BODY = 2 * 1024 * 1024
 MAX_BATCH = 64 * 1024 * 1024  # up to 1,000 inputs
 BATCH = re.compile(r"/api/v1/workflows/[^/]+/runs/batch")
-SMALL_ROOM, LARGE_ROOM = 64 * 1024 * 1024, 128 * 1024 * 1024  # apart: large ones never keep a small one out
+STRANGERS_ROOM, ROOM = 64 * 1024 * 1024, 128 * 1024 * 1024  # apart: neither keeps the other's bodies out
 BODY_SECONDS = 30.0
 DRAIN_SECONDS = 5.0  # that a refused sender is listened to, so that it hears the answer
 
@@ -40,22 +41,24 @@ class Room:
 class Held:
     """The bytes of one request, from the first until its answer: what is parsed of them is there as long."""
 
-    def __init__(self, small: Room, large: Room) -> None:
-        self._small, self._large = small, large
-        self._room, self._size = small, 0
+    def __init__(self, room: Room) -> None:
+        self.room, self.size = room, 0
 
-    def grow(self, size: int) -> None:
-        """Raises Unavailable where there is no room for so many."""
-        self.let_go()
-        room = self._small if size <= MAX_SMALL else self._large
-        if room.taken + size > room.most:
-            raise Unavailable("Too much is being sent at once: try again in a moment.", retry_after=1)
-        room.taken += size
-        self._room, self._size = room, size
+    def fits(self, size: int) -> bool:
+        """Whether there is room for so many bytes; they are held then."""
+        others = self.room.taken - self.size
+        if others + size > self.room.most:
+            return False
+        self.room.taken, self.size = others + size, size
+        return True
 
     def let_go(self) -> None:
-        self._room.taken -= self._size
-        self._size = 0
+        self.room.taken -= self.size
+        self.size = 0
+
+    def move(self, room: Room) -> None:
+        self.let_go()
+        self.room = room
 
 
 class Incoming:
@@ -78,13 +81,13 @@ class BodyLimit:
 
     def __init__(self, app: Any, let_in: Callable[[Scope], Awaitable[None]]) -> None:
         self.app, self.let_in = app, let_in
-        self.small, self.large = Room(SMALL_ROOM), Room(LARGE_ROOM)
+        self.strangers, self.room = Room(STRANGERS_ROOM), Room(ROOM)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        incoming, held = Incoming(receive), Held(self.small, self.large)
+        incoming, held = Incoming(receive), Held(self.strangers)
         try:
             try:
                 waiting = await self._read(scope, incoming, held)
@@ -116,10 +119,12 @@ class BodyLimit:
             while True:
                 if max(size, announced) > limit:
                     raise PayloadTooLarge(f"The body is larger than {limit} bytes.")
-                if max(size, announced) > MAX_SMALL and not known:
+                if not known and (max(size, announced) > MAX_SMALL or not held.fits(size)):
                     await self.let_in(scope)
                     known = True
-                held.grow(max(size, announced))
+                    held.move(self.room)
+                if known and not held.fits(max(size, announced)):
+                    raise Unavailable("Too much is being sent at once: try again in a moment.", retry_after=1)
                 if not incoming.more:
                     return messages
                 messages.append(await incoming.next())

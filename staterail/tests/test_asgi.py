@@ -102,8 +102,8 @@ def test_of_a_stranger_only_a_small_body_is_read(port, chunked):
 class Caller:
     """One request that is sent piece by piece; `status` is that of its answer, once there is one."""
 
-    def __init__(self, app, announced=None):
-        headers = [(b"authorization", b"Bearer known")]
+    def __init__(self, app, announced=None, *, known=True):
+        headers = [(b"authorization", b"Bearer known")] if known else []
         headers += [(b"content-length", str(announced).encode())] if announced is not None else []
         scope = {"type": "http", "path": "/api/v1/workflows/x/runs/batch", "headers": headers}
         self.pieces, self.answer = asyncio.Queue(), {}
@@ -128,7 +128,7 @@ class Caller:
 def test_bodies_that_find_no_room_are_told_to_come_again_and_small_ones_find_theirs(announced):
     async def calls():
         app = bodies.BodyLimit(_echo, _let_in)
-        app.large.most = 2 * MIB
+        app.room.most = 2 * MIB
         first, second = Caller(app, announced), Caller(app, announced)
         for each in (first, second):
             await each.sends(MIB)
@@ -140,9 +140,26 @@ def test_bodies_that_find_no_room_are_told_to_come_again_and_small_ones_find_the
         fourth = Caller(app, announced)
         await fourth.sends(MIB)
         answers += [await fourth.ends(), await second.ends()]
-        return answers, app.small.taken, app.large.taken
+        return answers, app.strangers.taken, app.room.taken
 
     assert asyncio.run(calls()) == ([503, 200, 200, 200, 200], 0, 0)
+
+
+def test_strangers_who_fill_their_room_keep_no_known_caller_out():
+    async def calls():
+        app = bodies.BodyLimit(_echo, _let_in)
+        app.strangers.most = 2 * KIB
+        idle = [Caller(app, 64 * KIB, known=False) for _ in range(10)]  # announced is not sent
+        busy = [Caller(app, known=False) for _ in range(2)]
+        for each in busy:
+            await each.sends(KIB)
+        late, known = Caller(app, known=False), Caller(app)
+        for each in (late, known):
+            await each.sends(KIB)
+        answers = [await each.ends() for each in (late, known, *busy, *idle)]
+        return answers, app.strangers.taken, app.room.taken
+
+    assert asyncio.run(calls()) == ([401, 200, *[200] * 12], 0, 0)
 
 
 def test_a_caller_who_hangs_up_gives_the_room_back():
@@ -150,10 +167,10 @@ def test_a_caller_who_hangs_up_gives_the_room_back():
         app = bodies.BodyLimit(_echo, _let_in)
         gone = Caller(app, 2 * MIB)
         await gone.sends(MIB)
-        held = app.large.taken
+        held = app.room.taken
         gone.pieces.put_nowait({"type": "http.disconnect"})
         await asyncio.wait_for(gone.task, 10)
-        return held, app.large.taken
+        return held, app.room.taken
 
     assert asyncio.run(calls()) == (2 * MIB, 0)
 
