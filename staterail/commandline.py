@@ -1,16 +1,19 @@
 """The command line as a whole: what no command can tell of itself, in a sentence and not a traceback."""
 
 import sys
+from textwrap import wrap
 
 from dj_database_url import ParseError, UnknownSchemeError
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import ManagementUtility
+from django.core.management import ManagementUtility, get_commands, load_command_class
+from django.core.management.base import BaseCommand
 from django.db import DatabaseError, InterfaceError, OperationalError
 from environs import EnvError
 
 from staterail.core.cli import manage_py
 
+OURS = ("staterail", "workflows", "runs", "analytics", "alerts")
 INTERRUPTED = 130  # as a shell tells of Ctrl-C
 UNDEFINED = ("42P01", "42703")  # PostgreSQL's codes for a table and a column that are not there
 
@@ -18,7 +21,7 @@ UNDEFINED = ("42P01", "42703")  # PostgreSQL's codes for a table and a column th
 def main(argv: list[str]) -> None:
     """Run a command. `--traceback` shows where a failure came from."""
     try:
-        ManagementUtility(argv).execute()
+        CommandLine(argv).execute()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -26,6 +29,25 @@ def main(argv: list[str]) -> None:
         if said is None:
             raise
         sys.exit(f"manage.py: {said}")
+
+
+class CommandLine(ManagementUtility):
+    """Django's, whose `help` begins with what is ours."""
+
+    def main_help_text(self, commands_only: bool = False) -> str:
+        if commands_only or self.settings_exception is not None:
+            return super().main_help_text(commands_only)
+        lines = [f"Type '{self.prog_name} help COMMAND' for help on one of these.", ""]
+        for name, command in our_commands().items():
+            lines.append(f"  {name:<18}{command.help.partition('. ')[0].rstrip('.')}.")
+        others = ", ".join(sorted(get_commands().keys() - our_commands().keys()))
+        return "\n".join([*lines, "", *wrap(f"Django's own, and of what we build on: {others}", 100)])
+
+
+def our_commands() -> dict[str, BaseCommand]:
+    """By name."""
+    found = {name: app for name, app in get_commands().items() if app.partition(".")[0] in OURS}
+    return {name: load_command_class(app, name) for name, app in sorted(found.items())}
 
 
 def sentence_of(error: Exception) -> str | None:

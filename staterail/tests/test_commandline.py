@@ -5,8 +5,8 @@ import re
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from staterail.commandline import sentence_of
-from staterail.testing.server import Instance
+from staterail.commandline import our_commands, sentence_of
+from staterail.testing.server import ROOT, Instance
 
 NOWHERE = "postgres://staterail:hush@127.0.0.1:1/staterail"
 
@@ -66,6 +66,20 @@ def test_traceback_still_shows_where_it_came_from(given):
     said = given("token", "--name", "me", "--role", "admin", "--traceback")
     assert "Traceback" in said
     assert "no such table" in said
+
+
+def test_help_begins_with_our_commands_a_line_each_and_names_djangos(tmp_path):
+    lines = Instance(tmp_path).command("help").stdout.splitlines()
+    listed = lines[2 : 2 + len(our_commands())]
+    assert [line.split()[0] for line in listed] == list(our_commands())
+    assert "  up                Start StateRail here: web server, worker and database in one process." in listed
+    assert all(len(line) < 140 for line in listed)
+    assert "migrate" in " ".join(lines[2 + len(our_commands()) :])
+
+
+def test_the_documentation_has_every_command():
+    headings = re.findall(r"^## (\S+)", (ROOT / "docs" / "commands.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(headings) - {"make"} == set(our_commands())
 
 
 @pytest.mark.django_db
