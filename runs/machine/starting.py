@@ -20,6 +20,7 @@ from workflows.definition.expressions import ExpressionError
 JSON = Any
 LOSSES_BEFORE_ALONE = 2
 MAX_WAIT = timedelta(days=366)
+PAST = timedelta(microseconds=1)  # a Delay's timeout is over then, and not before
 _UNASKED = datetime.max.replace(tzinfo=UTC)
 
 
@@ -147,7 +148,7 @@ def _waits(draft: Draft, i: int, config: JSON) -> tuple[datetime | None, Reason]
     if step.kind != "Delay":
         return deadline, Reason.EXECUTING
     due = delay_end(config, now)
-    return (due if deadline is None else min(due, deadline)), Reason.WAITING_TIMER
+    return (due if deadline is None or due <= deadline else deadline + PAST), Reason.WAITING_TIMER
 
 
 def delay_end(config: JSON, now: datetime) -> datetime:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runs.machine.decision import Interrupt
+from runs.machine.starting import PAST
 from runs.machine.stimuli import Due, Failed, Lost, PutBack, RetryRun, StartReady, Stimulus, Succeeded
 from runs.tests.machine.simulation import NOON, Simulation, by_step, definition, done, failed, flaky
 from workflows.definition.model import RetryPolicy
@@ -207,11 +208,32 @@ def test_a_timeout_that_an_executor_reports_is_one_too() -> None:
 def test_a_delay_longer_than_its_timeout_fails() -> None:
     run = one(kind="Delay", config={"for": "1h"}, timeout="5s").drive()
 
-    assert (run.row("a").state, run.reasons["a"], run.now) == ("failed", "timeout", NOON + 5 * SECOND)
+    assert (run.row("a").state, run.reasons["a"], run.now) == ("failed", "timeout", NOON + 5 * SECOND + PAST)
 
 
 def test_a_delay_shorter_than_its_timeout_succeeds() -> None:
     assert one(kind="Delay", config={"for": "5s"}, timeout="1h").drive().state == "completed"
+
+
+@pytest.mark.parametrize(
+    ("config", "timeout", "state"),
+    [
+        ({"for": "5s"}, "5s", "completed"),
+        ({"for": "5001ms"}, "5s", "failed"),
+        ({"for": "${input.n}"}, "5s", "completed"),
+        ({"until": (NOON + timedelta(seconds=5)).isoformat()}, "5s", "completed"),
+        ({"until": (NOON + timedelta(seconds=5, microseconds=1)).isoformat()}, "5s", "failed"),
+    ],
+)
+def test_a_delay_that_ends_at_the_very_end_of_its_timeout_has_ended_in_time(
+    config: dict[str, Any], timeout: str, state: str
+) -> None:
+    document = definition({"a": {"kind": "Delay", "config": config, "timeout": timeout}})
+    run = Simulation(document, '{"n": 5}').drive()
+
+    assert (run.state, run.reasons["a"]) == (state, None if state == "completed" else "timeout")
+    assert timedelta(seconds=5) <= run.now - NOON < timedelta(seconds=5, milliseconds=1)
+    run.check()
 
 
 def test_an_approval_that_nobody_decides_in_time_fails_and_is_not_retried() -> None:
