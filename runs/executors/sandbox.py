@@ -5,13 +5,14 @@ import hashlib
 import os
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from runs.executors.folders import private, shared, sweep
 
 JAIL = Path(__file__).with_name("jail.py")
 ALL = frozenset({"limits", "session", "unprivileged", "namespaces", "landlock"})
@@ -31,6 +32,7 @@ class Sandbox:
 
     def __init__(self, *, strict: bool = False) -> None:
         """Raises IsolationMissing where `strict` and not every wall stands, FileNotFoundError without an engine."""
+        sweep()
         program = engine()
         wanted, self.walls = standing_walls(program)
         if strict and self.walls != ALL:
@@ -38,9 +40,12 @@ class Sandbox:
             raise IsolationMissing(f"Scripts need isolation that is missing here: {lacking}.")
         self.programs = (program, str(JAIL))  # one of them is a word of a process's command
         self.launcher, self._text = program, ""
+        self._private = contextlib.ExitStack()
         if self.walls:
             command = _command(wanted, "", program)
-            folder = _folder(hashlib.sha256(shlex.join(command).encode()).hexdigest()[:16])
+            folder = shared(hashlib.sha256(shlex.join(command).encode()).hexdigest()[:16])
+            if folder is None:
+                folder = self._private.enter_context(private())
             self._empty = os.path.join(folder, "empty")
             self._text = f'#!/bin/sh\nexec {shlex.join(_command(wanted, self._empty, program))} "$@"\n'
             self.launcher = os.path.join(folder, "engine")
@@ -59,17 +64,6 @@ class Sandbox:
         os.replace(file.name, self.launcher)  # whole, or not at all
 
 
-def _folder(name: str) -> str:
-    """A folder for temporary files that is ours, and that nobody else has laid there for us."""
-    path = os.path.join(tempfile.gettempdir(), f"staterail-scripts-{os.geteuid()}-{name}")
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    found = os.lstat(path)
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-        return path
-    return tempfile.mkdtemp(prefix="staterail-scripts-")
-
-
 def engine() -> str:
     """The path of the `monty` program. Raises FileNotFoundError."""
     beside = os.path.join(sysconfig.get_path("scripts"), "monty")
@@ -85,7 +79,7 @@ def standing_walls(program: str) -> tuple[str, frozenset[str]]:
     if sys.platform != "linux":
         return "none", frozenset()
     for wanted in ATTEMPTS:
-        with tempfile.TemporaryDirectory(prefix="staterail-scripts-") as empty:
+        with private() as empty:
             command = [*_command(f"report,{wanted}", empty, program), "--version"]
             try:
                 told = subprocess.run(command, capture_output=True, text=True, timeout=20, env={}).stdout  # noqa: S603
