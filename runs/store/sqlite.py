@@ -4,15 +4,17 @@ SQLite has one writer at a time, so within the transaction a plain look at the r
 who wins. The clock is this machine's: with one process it is the database's.
 """
 
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from runs.machine.states import RUN_FINAL
+from runs.machine.states import RUN_FINAL, Reason, RunState, StepState
 from runs.store import admission
 from runs.store.interface import LEASE, Lease, Loaded, LogBatch, Write
 from runs.store.many import Many
@@ -27,6 +29,11 @@ Row = tuple[Any, ...]
 Times = dict[datetime, str]
 """Texts of the times of a batch, which are mostly the same few."""
 CHUNK = 500  # ids in one IN list
+
+# sqlite3 looks for an adapter of whatever is no plain int, float or str: to look in vain costs more than to bind
+sqlite3.register_adapter(NoneType, {}.get)
+for _kind in (RunState, StepState, Reason):
+    sqlite3.register_adapter(_kind, str.__str__)
 
 _RUN_SET = ", ".join(f"{column}=v.column{n}" for n, column in enumerate(RUN_COLUMNS, 1))
 _NEXT, _LAST = len(RUN_COLUMNS) + 1, len(RUN_COLUMNS) + 2
@@ -308,7 +315,7 @@ def _step_rows(write: Write, times: Times, into: list[Row]) -> None:
                 derived_hex(run_id, step.id), tenant, run_hex, step.id, step.kind,
                 row.state, row.reason, row.attempt, row.generation, row.tries, row.losses,
                 _cached(row.wake_at, times), _cached(row.queued_at, times), _cached(row.started_at, times),
-                _cached(row.completed_at, times), row.input, row.override, row.output, text_of(row.error), taken,
+                _cached(row.completed_at, times), row.input, int(row.override), row.output, text_of(row.error), taken,
                 text_of(row.fault), row.breaker, row.asks, row.dead, row.holder,
             )
         )  # fmt: skip
