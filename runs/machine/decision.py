@@ -51,16 +51,21 @@ Command = Execute | Interrupt
 
 @dataclass(slots=True)
 class Decision:
-    """`expected` is the revision it was decided on: it is stored only where that still stands."""
+    """What becomes of a run, decided on `before`: it is stored only where that one's revision still stands."""
 
     run_id: UUID
-    expected: int
+    before: RunRow
     run: RunRow
     steps: dict[int, StepRow] = field(default_factory=dict)
+    known: dict[int, StepRow] = field(default_factory=dict)  # of `steps`, those that had a row, as it was
     resolved: dict[int, int] = field(default_factory=dict)  # join counters that changed
     taken: dict[int, int] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
+
+    @property
+    def expected(self) -> int:
+        return self.before.revision
 
     @property
     def changes(self) -> bool:

@@ -14,18 +14,19 @@ JSON = Any
 class Draft:
     """Rows are copied at their first change; every change of a state goes through `change_run` or `change_step`."""
 
-    __slots__ = ("snapshot", "plan", "run", "now", "corr_id", "decision", "queued", "running", "faults", "late")
+    __slots__ = ("snapshot", "plan", "run", "now", "corr_id", "decision", "queued", "running", "faults", "late", "came")
 
     def __init__(self, snapshot: Snapshot, now: datetime) -> None:
         self.snapshot, self.plan = snapshot, snapshot.plan
         self.run = snapshot.run.clone()
         self.now = max(now, self.run.updated_at)  # `ts` never runs back within a run
         self.corr_id = snapshot.head.corr_id
-        self.decision = Decision(snapshot.head.id, self.run.revision, self.run)
+        self.decision = Decision(snapshot.head.id, snapshot.run, self.run)
         self.run.revision += 1
         self.queued = len(snapshot.queued)
         self.running = len(snapshot.running)
         self.faults: dict[int, dict[str, JSON]] | None = None  # a copy, once it differs from the snapshot's
+        self.came: list[int] = []  # steps that this decision queues, in that order
         self.late: dict[int, None] = {}  # steps whose backoff is over: they start now or become `ready`
 
     # Reading
@@ -55,7 +56,8 @@ class Draft:
         """
         if not self.plan.stops:
             return False
-        return any(fault["generation"] == self.run.generation for fault in self.known_faults().values())
+        faults = self.known_faults()
+        return bool(faults) and any(fault["generation"] == self.run.generation for fault in faults.values())
 
     # Changing
 
@@ -64,7 +66,11 @@ class Draft:
         row = self.decision.steps.get(i)
         if row is None:
             known = self.snapshot.steps.get(i)
-            row = self.decision.steps[i] = known.clone() if known is not None else StepRow()
+            if known is None:
+                row = StepRow()
+            else:
+                self.decision.known[i], row = known, known.clone()
+            self.decision.steps[i] = row
         return row
 
     def event(
@@ -91,16 +97,17 @@ class Draft:
 
     def change_step(self, i: int, to: StepState, reason: Reason | None, payload: dict[str, JSON]) -> StepRow:
         """Bring a step to `to`; its new row, `wake_at` cleared. Raises IllegalTransition like `change_run`."""
-        before = self.state(i)
+        row = self.row(i)
+        before = row.state
         if to not in STEP_CHANGES[before]:
             raise IllegalTransition(f"A step that is {before} cannot become {to}.")
-        row = self.row(i)
         if before is StepState.QUEUED:
             self.queued -= 1
         elif before is StepState.RUNNING:
             self.running -= 1
         if to is StepState.QUEUED:
             self.queued += 1
+            self.came.append(i)
             event_type = "step_failed" if before is StepState.RUNNING else "state_changed"
         elif to is StepState.RUNNING:
             self.running += 1

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,7 +29,7 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
         return
     room = stimulus.room
     if room > 0:
-        for i in itertools.chain(draft.snapshot.queued, _changed(draft)):
+        for i in itertools.chain(draft.snapshot.queued, draft.came):  # which grows, where one fails to start
             room -= _start_or_wait(draft, i, stimulus, room)
             if room <= 0:
                 break
@@ -38,7 +37,7 @@ def start_ready(draft: Draft, stimulus: StartReady) -> None:
             return
     # No thread is free: of 5,000 ready steps only those are looked at that need none, or that have just come
     needless = draft.snapshot.queued.keys() & (draft.plan.special | draft.late.keys())
-    for i in itertools.chain(sorted(needless), _changed(draft)):
+    for i in itertools.chain(sorted(needless), draft.came):
         _start_or_wait(draft, i, stimulus, 0)
 
 
@@ -56,15 +55,6 @@ def _start_or_wait(draft: Draft, i: int, stimulus: StartReady, room: int) -> int
     if row.reason is not Reason.READY:
         make_ready(draft, i)
     return 0
-
-
-def _changed(draft: Draft) -> Iterator[int]:
-    """Steps that this decision changes, also meanwhile: one may be queued because another failed to start."""
-    seen = 0
-    while seen < len(draft.decision.steps):
-        changed = list(draft.decision.steps)[seen:]
-        seen += len(changed)
-        yield from changed
 
 
 def take_apart(draft: Draft, stimulus: TakeApart) -> None:

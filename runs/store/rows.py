@@ -27,6 +27,32 @@ STEP_COLUMNS = (
     "completed_at", "input", "override", "output", "error", "taken", "fault", "breaker", "asks", "dead", "holder",
 )  # fmt: skip
 
+RUN_STEPS = ("seq", "revision", "updated_at")
+"""What a run's row takes while nothing but its steps changes."""
+STEP_END = ("state", "reason", "wake_at", "completed_at", "output", "taken")
+"""What a step's row takes where an attempt succeeds: most of all changes."""
+
+
+def only_steps_change(run: RunRow, before: RunRow) -> bool:
+    """Whether of the run's row only RUN_STEPS differ."""
+    return (
+        run.state is before.state and run.reason is before.reason and run.generation == before.generation
+        and run.output is before.output and run.error is before.error and run.started_at is before.started_at
+        and run.completed_at is before.completed_at and run.deadline_at is before.deadline_at
+        and run.stopping is before.stopping and run.admission == before.admission
+    )  # fmt: skip
+
+
+def only_ends(row: StepRow, known: StepRow | None) -> bool:
+    """Whether of a step's row only STEP_END differ: an attempt that executed has succeeded."""
+    return (
+        known is not None and known.reason is Reason.EXECUTING and row.state is StepState.SUCCEEDED
+        and row.attempt == known.attempt and row.generation == known.generation and row.tries == known.tries
+        and row.losses == known.losses and row.queued_at is known.queued_at and row.started_at is known.started_at
+        and row.input is known.input and row.override is known.override and row.error is known.error
+        and row.fault is known.fault and row.breaker is known.breaker and row.holder is known.holder
+    )  # fmt: skip
+
 
 def text_of(value: JSON) -> str | None:
     return None if value is None else dumps_known(value)
