@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 RENEW_SECONDS = LEASE.total_seconds() / 3
 DRAIN = 2_000  # items of the inbox at a time
+GATHER_SECONDS = 0.001  # that a batch waits for others, where they come thick
 MAX_GIVEN_UP = 16
 BATCH_BYTES = 8 * 1024 * 1024  # of values in one commit, about
 UNSTORABLE_FOR = timedelta(minutes=1)  # that a run is let alone of which nothing can be stored
@@ -170,11 +171,17 @@ class Reactor(threading.Thread):
         return max(0.0, until - now)
 
     def _collect(self, patience: float) -> None:
+        """Take what has come; while most threads are busy also what comes in a moment: one commit is for all."""
+        moment: float | None = None
         try:
             item = self.inbox.get(timeout=patience) if patience > 0 else self.inbox.get_nowait()
             for _ in range(DRAIN):
                 self._take(item)
-                item = self.inbox.get_nowait()
+                if self.inbox.empty() and self.pool.free < self.pool.size // 2:
+                    moment = moment or self.around.monotonic() + GATHER_SECONDS
+                    item = self.inbox.get(timeout=max(0.0, moment - self.around.monotonic()))
+                else:
+                    item = self.inbox.get_nowait()
             self._take(item)
         except Empty:
             pass
