@@ -1,10 +1,11 @@
 """A batch of writes as rows of few statements: what mostly happens to a row has one that writes little."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from runs.machine.snapshot import RunRow
 from runs.machine.states import RUN_FINAL
 from runs.store.interface import Lease, LogBatch, Write
 from runs.store.rows import only_ends, only_steps_change, taken_ids, text_of
@@ -35,27 +36,12 @@ class _Times(dict[datetime | None, str | None]):
         return text
 
 
-def insert_run(raw: Any, write: Write, now: datetime) -> bool:
-    """Whether it is new: its idempotency key was not there before."""
-    head, new, run = write.head, write.new, write.decision.run
-    assert new is not None
-    wake_at = None if run.state in RUN_FINAL else ts(now)
-    row = (
-        head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
-        head.trace_id, head.corr_id, head.trigger, head.depth, ts(new.created_at), new.started_by, new.started_by_ref,
-        new.is_test, new.definition, new.idempotency_key, new.request_hash,
-        *_run_values(run, _Times()), wake_at,
-    )  # fmt: skip
-    inserted: int = raw.execute(INSERT_RUN, row).rowcount
-    return inserted == 1
-
-
-def write_rows(raw: Any, writes: Iterable[Write], now: datetime) -> None:
-    """Store what the winners change; the runs that are new are there already."""
-    batch = _Batch(now)
-    for write in writes:
-        batch.add(write)
-    batch.execute(raw)
+def persist(raw: Any, writes: Iterable[Write], now: datetime) -> set[UUID]:
+    """Store the runs that still stand where they were decided on, or are new, then what is theirs; who they are."""
+    batch, by_id = _Batch(now), {write.head.id.hex: write for write in writes}
+    winners = [by_id[id] for id in batch.store_runs(raw, by_id.values())]
+    batch.store_parts(raw, winners)
+    return {write.head.id for write in winners}
 
 
 def write_logs(raw: Any, tenant_id: UUID, run_id: UUID, batches: Iterable[LogBatch]) -> None:
@@ -65,45 +51,66 @@ def write_logs(raw: Any, tenant_id: UUID, run_id: UUID, batches: Iterable[LogBat
 
 class _Batch:
     def __init__(self, now: datetime) -> None:
-        self._now, self._times = ts(now), _Times()
-        self._runs: dict[Lease, list[Row]] = {}
-        self._run_steps: list[Row] = []
-        self._ended: list[Row] = []
+        self._now, self._times = now, _Times()
         self._steps: list[Row] = []
+        self._ended: list[Row] = []
         self._events: list[Row] = []
         self._logs: list[Row] = []
 
-    def add(self, write: Write) -> None:
-        if write.new is None:
-            self._add_run(write)
-        self._add_steps(write)
-        self._add_events(write)
-        for batch in write.logs:
-            self._logs += _log_rows(write.head.tenant_id, write.head.id, batch)
+    def store_runs(self, raw: Any, writes: Iterable[Write]) -> Iterator[str]:
+        """The winners' ids, as they come."""
+        full: dict[Lease, list[Row]] = {}
+        steps_only: list[Row] = []
+        for write in writes:
+            run, before, id = write.decision.run, write.decision.before, write.head.id.hex
+            if write.new is not None:
+                if raw.execute(INSERT_RUN, self._new_run(write)).rowcount == 1:
+                    yield id  # else its idempotency key was there before
+            elif write.lease is Lease.KEEP and only_steps_change(run, before):
+                steps_only.append((run.seq, run.revision, self._times[run.updated_at], before.revision, id))
+            else:
+                lease, *wake = self._lease(write)
+                full.setdefault(lease, []).append((*self._run(run), *wake, before.revision, id))
+        for lease, rows in full.items():
+            yield from (id for (id,) in UPDATE_RUN[lease].answers(raw, rows))
+        yield from (id for (id,) in UPDATE_RUN_STEPS.answers(raw, steps_only))
 
-    def execute(self, raw: Any) -> None:
-        for lease, rows in self._runs.items():
-            UPDATE_RUN[lease].execute(raw, rows)
-        UPDATE_RUN_STEPS.execute(raw, self._run_steps)
+    def store_parts(self, raw: Any, winners: Iterable[Write]) -> None:
+        for write in winners:
+            self._add_steps(write)
+            self._add_events(write)
+            for batch in write.logs:
+                self._logs += _log_rows(write.head.tenant_id, write.head.id, batch)
         END_STEP.execute(raw, self._ended)
         UPSERT_STEP.execute(raw, self._steps)
         INSERT_EVENT.execute(raw, self._events)
         INSERT_LOG.execute(raw, self._logs)
 
-    def _add_run(self, write: Write) -> None:
-        decision, id = write.decision, write.head.id.hex
-        run, lease = decision.run, write.lease
-        if lease is Lease.KEEP and only_steps_change(run, decision.before):
-            self._run_steps.append((run.seq, run.revision, self._times[run.updated_at], id))
-            return
-        wake: tuple[str | None, ...] = ()
-        if run.state in RUN_FINAL:
-            lease, wake = Lease.RELEASE, (None,)
-        elif lease is Lease.RELEASE:
-            wake = (self._times[write.wake_at],)
-        elif lease is Lease.WAKE:
-            wake = (self._now,)
-        self._runs.setdefault(lease, []).append((*_run_values(run, self._times), *wake, id))
+    def _lease(self, write: Write) -> tuple[Lease, *tuple[str | None, ...]]:
+        """What becomes of the lease, and the `wake_at` that it wants."""
+        if write.decision.run.state in RUN_FINAL:
+            return Lease.RELEASE, None
+        if write.lease is Lease.RELEASE:
+            return Lease.RELEASE, self._times[write.wake_at]
+        return (Lease.WAKE, self._times[self._now]) if write.lease is Lease.WAKE else (Lease.KEEP,)
+
+    def _new_run(self, write: Write) -> Row:
+        head, new, run, times = write.head, write.new, write.decision.run, self._times
+        assert new is not None
+        return (
+            head.id.hex, head.tenant_id.hex, head.workflow_id.hex, head.version_id.hex, head.input, head.metadata,
+            head.trace_id, head.corr_id, head.trigger, head.depth, times[new.created_at], new.started_by,
+            new.started_by_ref, new.is_test, new.definition, new.idempotency_key, new.request_hash, *self._run(run),
+            None if run.state in RUN_FINAL else times[self._now],
+        )  # fmt: skip
+
+    def _run(self, run: RunRow) -> Row:
+        times = self._times
+        return (
+            run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
+            times[run.started_at], times[run.completed_at], times[run.updated_at], times[run.deadline_at],
+            text_of(run.stopping), run.admission,
+        )  # fmt: skip
 
     def _add_steps(self, write: Write) -> None:
         head, plan, known, times = write.head, write.plan, write.decision.known, self._times
@@ -137,14 +144,6 @@ class _Batch:
                     e.corr_id,
                 )
             )  # fmt: skip
-
-
-def _run_values(run: Any, times: _Times) -> Row:
-    return (
-        run.state, run.reason, run.generation, run.seq, run.revision, run.output, text_of(run.error),
-        times[run.started_at], times[run.completed_at], times[run.updated_at], times[run.deadline_at],
-        text_of(run.stopping), run.admission,
-    )  # fmt: skip
 
 
 def _log_rows(tenant_id: UUID, run_id: UUID, batch: LogBatch) -> list[Row]:

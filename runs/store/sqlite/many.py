@@ -4,7 +4,7 @@ Python's sqlite3 lets go of the interpreter's lock around every step of a statem
 executors' threads and the reactor hand it to and fro for every row. With many rows a step they work side by side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -19,6 +19,15 @@ class Many:
         self._texts = {size: f"{before} VALUES {', '.join([marks] * size)}{after}" for size in SIZES}
 
     def execute(self, cursor: Any, rows: Sequence[Row]) -> None:
+        for text, values in self._chunks(rows):
+            cursor.execute(text, values)
+
+    def answers(self, cursor: Any, rows: Sequence[Row]) -> Iterator[Row]:
+        """What the statement returns."""
+        for text, values in self._chunks(rows):
+            yield from cursor.execute(text, values).fetchall()
+
+    def _chunks(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
         done = 0
         for size in SIZES:
             text = self._texts[size]
@@ -26,5 +35,5 @@ class Many:
                 values: list[Any] = []
                 for row in rows[done : done + size]:
                     values += row
-                cursor.execute(text, values)
+                yield text, values
                 done += size

@@ -15,24 +15,29 @@ for _kind in (RunState, StepState, Reason):
     sqlite3.register_adapter(_kind, str.__str__)
 
 
-def _update(table: str, columns: Sequence[str], also: str = "", *, more: int = 0) -> Many:
-    """Rows of these columns, `more` that only `also` reads, and the id."""
-    set_them = ", ".join(f"{column}=v.column{n}" for n, column in enumerate(columns, 1))
-    id = len(columns) + more + 1
-    return Many(f"UPDATE {table} SET {set_them}{also} FROM (", id, f") AS v WHERE {table}.id=v.column{id}")  # noqa: S608 — constants only, here and below
+def _set(columns: Sequence[str]) -> str:
+    return ", ".join(f"{column}=v.column{n}" for n, column in enumerate(columns, 1))
+
+
+def _update_run(columns: Sequence[str], also: str = "", *, more: int = 0) -> Many:
+    """Rows of these columns, `more` that only `also` reads, the revision before and the id; answers who has won."""
+    before, id = len(columns) + more + 1, len(columns) + more + 2
+    return Many(
+        f"UPDATE runs_workflowrun AS r SET {_set(columns)}{also} FROM (", id,  # noqa: S608 — constants only, here and below
+        f") AS v WHERE r.id=v.column{id} AND r.revision=v.column{before} RETURNING id",
+    )  # fmt: skip
 
 
 _WAKE = f"v.column{len(RUN_COLUMNS) + 1}"
 UPDATE_RUN = {
-    Lease.KEEP: _update("runs_workflowrun", RUN_COLUMNS),
-    Lease.RELEASE: _update("runs_workflowrun", RUN_COLUMNS, f", lease_owner=NULL, wake_at={_WAKE}", more=1),
-    Lease.WAKE: _update(
-        "runs_workflowrun", RUN_COLUMNS,
+    Lease.KEEP: _update_run(RUN_COLUMNS),
+    Lease.RELEASE: _update_run(RUN_COLUMNS, f", lease_owner=NULL, wake_at={_WAKE}", more=1),
+    Lease.WAKE: _update_run(
+        RUN_COLUMNS,
         f", wake_at=CASE WHEN lease_owner IS NULL THEN {_WAKE} ELSE wake_at END", more=1,
     ),
 }  # fmt: skip
-UPDATE_RUN_STEPS = _update("runs_workflowrun", RUN_STEPS)
-END_STEP = _update("runs_steprun", STEP_END)
+UPDATE_RUN_STEPS = _update_run(RUN_STEPS)
 
 NEW_COLUMNS = (
     *HEAD_COLUMNS, "created_at", "started_by", "started_by_ref", "is_test", "definition", "idempotency_key",
@@ -44,6 +49,8 @@ INSERT_RUN = (
     " ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
 )
 
+_LAST = len(STEP_END) + 1
+END_STEP = Many(f"UPDATE runs_steprun AS s SET {_set(STEP_END)} FROM (", _LAST, f") AS v WHERE s.id=v.column{_LAST}")  # noqa: S608
 _STEP_KEYS = ("id", "tenant_id", "run_id", "step_id", "kind")
 UPSERT_STEP = Many(
     f"INSERT INTO runs_steprun ({', '.join((*_STEP_KEYS, *STEP_COLUMNS))})",

@@ -16,7 +16,7 @@ from runs.store import admission
 from runs.store.interface import LEASE, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
 from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, loaded
-from runs.store.sqlite.batch import insert_run, ts, write_logs, write_rows
+from runs.store.sqlite.batch import persist, ts, write_logs
 from runs.store.turns import Turns
 from runs.store.whole import OF, is_torn, load_whole
 
@@ -125,23 +125,7 @@ class SqliteStore:
         if not writes:
             return set()
         with transaction.atomic(), _cursor() as raw:
-            winners = self._winners(raw, writes)
-            write_rows(raw, (write for write in writes if write.decision.run_id in winners), self.now())
-        return winners
-
-    def _winners(self, raw: Any, writes: Sequence[Write]) -> set[UUID]:
-        """Who still stands on the revision that it was decided on; new runs are inserted here."""
-        now = self.now()
-        expected = {write.decision.run_id.hex: write.decision for write in writes if write.new is None}
-        winners: set[UUID] = set()
-        for chunk in _batched(list(expected)):
-            marks = ", ".join("?" * len(chunk))
-            rows = raw.execute(f"SELECT id, revision FROM runs_workflowrun WHERE id IN ({marks})", chunk)  # noqa: S608
-            winners.update(expected[id].run_id for id, revision in rows if expected[id].expected == revision)
-        for write in writes:
-            if write.new is not None and insert_run(raw, write, now):
-                winners.add(write.decision.run_id)
-        return winners
+            return persist(raw, writes, self.now())
 
     def renew(self, owner: UUID) -> dict[UUID, int]:
         statement = (
