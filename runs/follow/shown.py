@@ -42,23 +42,28 @@ def picture(follower: Follower, rows: int, hints: Iterable[str] = ()) -> Rendera
 
 def _table(rows: list[Row], room: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column("")
-    table.add_column("step", header_style="dim", overflow="ellipsis", no_wrap=True, max_width=48)
+    table.add_column("", no_wrap=True)
+    table.add_column("step", header_style="dim", max_width=48)  # this and the last give way where room is short
     table.add_column("state", header_style="dim", no_wrap=True)
-    table.add_column("attempt", header_style="dim", justify="right")
+    table.add_column("attempt", header_style="dim", justify="right", no_wrap=True)
     table.add_column("time", header_style="dim", justify="right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+    table.add_column("")
     shown = rows if len(rows) <= room else sorted(rows, key=lambda row: FIRST.index(row.state))[: room - 1]
     for row in shown:
         style = STYLES[row.state]
         table.add_row(
-            Text(MARKS[row.state], style=style), Text(clean(row.name)),
+            Text(MARKS[row.state], style=style), _cut(clean(row.name)),
             Text(_state(row.state, row.reason), style=style), str(row.attempt or ""),
-            _duration(row.started_at, row.ended_at), Text(_error(row.error), style="dim"),
+            _duration(row.started_at, row.ended_at), _cut(_error(row.error), style="dim"),
         )  # fmt: skip
     if len(shown) < len(rows):
         table.add_row("", Text(f"… and {len(rows) - len(shown)} more", style="dim"))
     return table
+
+
+def _cut(text: str, style: str = "") -> Text:
+    """One line, as far as there is room."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def line_of(follower: Follower, event: Event) -> str | None:
