@@ -84,8 +84,7 @@ class Command(BaseCommand):
             except OSError as error:
                 other = port + 10 if port < 65526 else 8010
                 raise CommandError(
-                    f"Port {port} cannot be used ({error.strerror}). Take another one, as in"
-                    f' make up ARGS="--port {other}" (or manage.py up --port {other}).'
+                    f'Port {port} cannot be used ({error.strerror}). Take another one: make up ARGS="--port {other}"'
                 ) from None
 
     def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:

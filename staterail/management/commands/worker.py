@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from staterail.core.cli import manage_py
+
 COMMON = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
 QUEUES: dict[str, list[str]] = {
     # Threads that only ring and poke: the reactor's own pool executes (STATERAIL_THREADS)
@@ -34,7 +36,7 @@ class Command(BaseCommand):
         if settings.EMBEDDED or not settings.REDIS_URL:
             raise CommandError(
                 "A worker needs DATABASE_URL and REDIS_URL."
-                " Without servers `manage.py up` does everything in one process."
+                f" Without servers `{manage_py()} up` does everything in one process."
             )
         if processes is not None and queue != "tasks":
             raise CommandError("--processes is for --queue tasks: the others work on threads (STATERAIL_THREADS).")
