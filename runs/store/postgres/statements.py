@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from runs.machine.states import RUN_FINAL
 from runs.store.postgres.arrays import Table
-from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS
+from runs.store.rows import HEAD_COLUMNS, RUN_COLUMNS, STEP_COLUMNS, STEP_END
 from runs.store.whole import OF
 
 JSON_COLUMNS = ("input", "metadata", "output", "error", "stopping", "definition", "taken", "fault")
@@ -27,6 +27,8 @@ NEW = _table(
     "request_hash", *RUN_COLUMNS,
 )  # fmt: skip
 STEPS = _table("s", "id", "tenant_id", "run_id", "step_id", "kind", *STEP_COLUMNS)
+NEW_STEPS = _table("f", *STEPS.names)
+ENDS = _table("d", "id", "run_id", *STEP_END)
 EVENTS = _table(
     "e", "tenant_id", "run_id", "workflow_id", "workflow_version", "trace_id", "emitter", "seq", "event_type",
     "step_id", "generation", "attempt", "state_before", "state_after", "payload", "ts", "corr_id",
@@ -62,6 +64,15 @@ steps AS (
     SELECT {_names(STEPS, "s.")} FROM {STEPS.source} JOIN winners w ON w.id = s.run_id
     ON CONFLICT (id) DO UPDATE SET {", ".join(f"{c} = excluded.{c}" for c in STEP_COLUMNS if c != "input")},
         input = coalesce(excluded.input, runs_steprun.input))"""
+# What mostly happens to a step has parts of its own, which neither look for a conflict nor carry what stays
+PERSIST_NEW_STEPS = f"""
+first AS (
+    INSERT INTO runs_steprun ({_names(NEW_STEPS)})
+    SELECT {_names(NEW_STEPS, "f.")} FROM {NEW_STEPS.source} JOIN winners w ON w.id = f.run_id)"""
+PERSIST_ENDS = f"""
+ended AS (
+    UPDATE runs_steprun s SET {", ".join(f"{c} = d.{c}" for c in STEP_END)}
+    FROM {ENDS.source} JOIN winners w ON w.id = d.run_id WHERE s.id = d.id)"""
 PERSIST_EVENTS = f"""
 events AS (
     INSERT INTO runs_event ({_names(EVENTS)})
@@ -86,8 +97,9 @@ WITH RECURSIVE awake AS (
     SELECT (SELECT r.tenant_id FROM runs_workflowrun r WHERE r.wake_at IS NOT NULL AND r.tenant_id > a.tenant_id
         ORDER BY r.tenant_id LIMIT 1)
     FROM awake a WHERE a.tenant_id IS NOT NULL)
-SELECT tenant_id FROM awake a WHERE EXISTS (
-    SELECT 1 FROM runs_workflowrun r WHERE r.tenant_id = a.tenant_id AND r.wake_at <= clock_timestamp())"""
+SELECT tenant_id FROM awake a WHERE clock_timestamp() >= (
+    SELECT r.wake_at FROM runs_workflowrun r WHERE r.tenant_id = a.tenant_id AND r.wake_at IS NOT NULL
+    ORDER BY r.wake_at LIMIT 1)"""
 _CLAIM = """
 UPDATE runs_workflowrun r
 SET revision = r.revision + 1, lease_owner = %s::uuid, wake_at = clock_timestamp() + %s::interval
@@ -119,7 +131,7 @@ LOAD_RUNS = (
     " FROM runs_workflowrun r JOIN workflows_workflowversion v ON v.id = r.version_id"
     " JOIN workflows_workflow w ON w.id = r.workflow_id WHERE r.id = ANY(%s::uuid[])"
 )
-LOAD_STEPS = (
-    f"SELECT s.run_id, s.step_id, r.revision AS {OF}, {_select(STEP_COLUMNS, 's.')}"
-    " FROM runs_steprun s JOIN runs_workflowrun r ON r.id = s.run_id WHERE s.run_id = ANY(%s::uuid[])"
+LOAD_STEPS = (  # no join: it would be planned for what the tables hold, and read all runs
+    f"SELECT s.run_id, s.step_id, (SELECT r.revision FROM runs_workflowrun r WHERE r.id = s.run_id) AS {OF},"
+    f" {_select(STEP_COLUMNS, 's.')} FROM runs_steprun s WHERE s.run_id = ANY(%s::uuid[])"
 )
