@@ -110,13 +110,12 @@ INVARIANTS: tuple[Invariant, ...] = (
         "SELECT r.id FROM runs_workflowrun r JOIN workflows_workflow w ON w.id=r.workflow_id"
         " JOIN workflows_workflowversion v ON v.id=r.version_id"
         " WHERE w.tenant_id <> r.tenant_id OR v.tenant_id <> r.tenant_id OR v.workflow_id <> w.id")),
-    Invariant("I-39", "steps, events and logs have a run, and are of its tenant", sql(
-        "SELECT s.id FROM runs_steprun s LEFT JOIN runs_workflowrun r ON r.id=s.run_id"
-        " WHERE r.id IS NULL OR s.tenant_id <> r.tenant_id"
-        " UNION ALL SELECT e.run_id FROM runs_event e LEFT JOIN runs_workflowrun r ON r.id=e.run_id"
-        " WHERE r.id IS NULL OR e.tenant_id <> r.tenant_id"
-        " UNION ALL SELECT l.run_id FROM runs_steplog l LEFT JOIN runs_workflowrun r ON r.id=l.run_id"
-        " WHERE r.id IS NULL OR l.tenant_id <> r.tenant_id")),
+    Invariant("I-39", "steps, events and logs are of their run's tenant", sql(
+        "SELECT s.id FROM runs_steprun s JOIN runs_workflowrun r ON r.id=s.run_id WHERE s.tenant_id <> r.tenant_id"
+        " UNION ALL SELECT e.run_id FROM runs_event e JOIN runs_workflowrun r ON r.id=e.run_id"
+        " WHERE e.tenant_id <> r.tenant_id"
+        " UNION ALL SELECT l.run_id FROM runs_steplog l JOIN runs_workflowrun r ON r.id=l.run_id"
+        " WHERE l.tenant_id <> r.tenant_id")),
     Invariant("I-42", "no API token is stored in clear", sql(
         "SELECT id FROM accounts_apitoken WHERE length(digest) <> 64 OR digest LIKE 'srt%%'")),
     Invariant("I-44", "no row is without its run", sql(

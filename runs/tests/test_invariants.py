@@ -156,7 +156,6 @@ CORRUPTIONS: list[tuple[str, str, list[str], str]] = [
      "UPDATE workflows_workflowversion SET published_at=NULL"),
     ("I-39", "a run is", [RUN], "UPDATE runs_workflowrun SET tenant_id={other} WHERE id={ended}"),
     ("I-39", "a run is", [VERSION], "UPDATE workflows_workflowversion SET workflow_id={other}"),
-    ("I-39", "steps, events", [STEP], "UPDATE runs_steprun SET run_id={other} WHERE run_id={ended}"),
     ("I-39", "steps, events", [STEP], "UPDATE runs_steprun SET tenant_id={other} WHERE run_id={ended}"),
     ("I-39", "steps, events", [EVENT], "UPDATE runs_event SET tenant_id={other} WHERE run_id={ended} AND seq=1"),
     ("I-39", "steps, events", [], "UPDATE runs_steplog SET tenant_id={other} WHERE run_id={ended}"),
