@@ -30,6 +30,8 @@ class LogLine(NamedTuple):
 class LogBuffer:
     """Collects lines from any thread; `drain` hands out what came since the last time."""
 
+    __slots__ = ("_lock", "_lines", "_left", "_lines_left", "_cut")
+
     def __init__(self, limit_bytes: int = LIMIT_BYTES, limit_lines: int = LIMIT_LINES) -> None:
         self._lock = threading.Lock()
         self._lines: list[LogLine] = []

@@ -2,12 +2,10 @@
 
 import logging
 import traceback
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from runs.executors.base import Call, StepFailure
-from runs.executors.cancellation import Cancellation
 from staterail.core.redaction import redact_text
 from workflows.task_registry import TaskError, registered
 
@@ -35,28 +33,63 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
         self._call.log.write(redact_text(text, self._call.secrets), _level_name(level))
 
 
-@dataclass(frozen=True, slots=True)
 class TaskContext:
-    """What a task is told: the `ctx` of `(ctx, **args)`."""
+    """What a task is told: the `ctx` of `(ctx, **args)`. Every attempt has one: it costs only what is asked of it."""
 
-    run_id: UUID
-    step_id: str
-    attempt: int  # from 1, over all generations
-    generation: int
-    idempotency_key: str  # the same for every attempt of a generation: send it along with effects
-    trace_id: str
-    corr_id: str
-    metadata: dict[str, JSON]
-    logger: TaskLogger
-    _cancelled: Cancellation
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def run_id(self) -> UUID:
+        return self._call.run_id
+
+    @property
+    def step_id(self) -> str:
+        return self._call.step_id
+
+    @property
+    def attempt(self) -> int:
+        """From 1, over all generations."""
+        return self._call.attempt
+
+    @property
+    def generation(self) -> int:
+        return self._call.generation
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of a generation: send it along with effects."""
+        call = self._call
+        return f"{call.run_id}:{call.step_id}:{call.generation}"
+
+    @property
+    def trace_id(self) -> str:
+        return self._call.trace_id
+
+    @property
+    def corr_id(self) -> str:
+        return self._call.corr_id
+
+    @property
+    def metadata(self) -> dict[str, JSON]:
+        """The run's; a copy."""
+        known: dict[str, JSON] = _copy(self._call.metadata)
+        return known
+
+    @property
+    def logger(self) -> TaskLogger:
+        """Its lines are the step's log."""
+        return TaskLogger(self._call)
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the result any more: long work looks now and then."""
-        return self._cancelled.is_set()
+        return self._call.cancelled.is_set()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, at most until cancelled; whether it was."""
-        return self._cancelled.wait(seconds)
+        return self._call.cancelled.wait(seconds)
 
 
 def execute(call: Call) -> JSON:
@@ -70,27 +103,27 @@ def execute(call: Call) -> JSON:
         args = {}
     if not isinstance(args, dict):
         raise StepFailure("task_error", "`args` is an object.", retryable=False)
-    context = context_of(call)
-    try:
-        task.signature.bind(context, **args)
-    except TypeError as error:
-        raise StepFailure("task_error", f"{name} does not take these args: {error}", retryable=False) from None
+    context = TaskContext(call)
     try:
         return task.function(context, **_copy(args))
+    except TypeError as error:
+        try:
+            task.signature.bind(context, **args)
+        except TypeError as mismatch:
+            message = f"{name} does not take these args: {mismatch}"
+            raise StepFailure("task_error", message, retryable=False) from None
+        raise _broke(call, error) from None
     except TaskError as error:
         raise _failure_of(call, error) from None
     except BaseException as error:  # a task that calls sys.exit() must not take the thread along
-        call.log.write(redact_text(traceback.format_exc(), call.secrets), "error")
-        message = redact_text(f"{type(error).__name__}: {_text_of(error)}", call.secrets)
-        raise StepFailure("task_error", message[:MAX_MESSAGE], retryable=True) from None
+        raise _broke(call, error) from None
 
 
-def context_of(call: Call) -> TaskContext:
-    return TaskContext(
-        run_id=call.run_id, step_id=call.step_id, attempt=call.attempt, generation=call.generation,
-        idempotency_key=f"{call.run_id}:{call.step_id}:{call.generation}", trace_id=call.trace_id, corr_id=call.corr_id,
-        metadata=_copy(call.metadata), logger=TaskLogger(call), _cancelled=call.cancelled,
-    )  # fmt: skip
+def _broke(call: Call, error: BaseException) -> StepFailure:
+    """What a task raised that is no TaskError."""
+    call.log.write(redact_text(_traceback_of(error), call.secrets), "error")
+    message = redact_text(f"{type(error).__name__}: {_text_of(error)}", call.secrets)
+    return StepFailure("task_error", message[:MAX_MESSAGE], retryable=True)
 
 
 def _copy(value: JSON) -> JSON:

@@ -14,6 +14,7 @@ import orjson
 JSON = Any
 MAX_DEPTH = 32
 MAX_INT, MIN_INT = 2**63 - 1, -(2**63)
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -56,7 +57,7 @@ def loads(data: bytes | str, *, max_bytes: int | None = None, max_depth: int | N
 
 def dumps(value: JSON) -> str:
     """Compact JSON text. Raises ValueError for NaN and Infinity, TypeError for what is no JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode(value)
 
 
 def dumps_known(value: JSON) -> str:
