@@ -97,10 +97,11 @@ class Draft:
 
     def change_step(self, i: int, to: StepState, reason: Reason | None, payload: dict[str, JSON]) -> StepRow:
         """Bring a step to `to`; its new row, `wake_at` cleared. Raises IllegalTransition like `change_run`."""
-        row = self.row(i)
-        before = row.state
+        row = self.decision.steps.get(i)
+        before = row.state if row is not None else self.state(i)
         if to not in STEP_CHANGES[before]:
             raise IllegalTransition(f"A step that is {before} cannot become {to}.")
+        row = row or self.row(i)
         if before is StepState.QUEUED:
             self.queued -= 1
         elif before is StepState.RUNNING:

@@ -21,6 +21,7 @@ from runs.store.turns import Turns
 from runs.store.whole import OF, is_torn, load_whole
 
 CHUNK = 500  # ids in one IN list
+_TIME_COLUMNS = {column for column in (*RUN_COLUMNS, *STEP_COLUMNS) if column.endswith("_at")}
 
 # A step from tenant to tenant along the index, not a look at all that waits
 _AWAKE_TENANTS = """
@@ -164,7 +165,6 @@ def _when(value: datetime | str | None) -> datetime | None:
 
 
 def _times(row: dict[str, Any]) -> dict[str, Any]:
-    for column in row:
-        if column.endswith("_at"):
-            row[column] = _when(row[column])
+    for column in _TIME_COLUMNS & row.keys():
+        row[column] = _when(row[column])
     return row
