@@ -38,7 +38,7 @@ def status(process: Path) -> dict[str, list[str]]:
 
 
 def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.02)
