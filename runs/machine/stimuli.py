@@ -13,7 +13,7 @@ class Start:
     """The run was accepted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartReady:
     """The owner has `room` free threads: start that many queued steps, but those `apart`.
 

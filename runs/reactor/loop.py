@@ -75,6 +75,7 @@ class Reactor(threading.Thread):
         """`alone` executes what needs a child of its own; with `send`, isolated tasks go to workers of their own."""
         super().__init__(name="reactor", daemon=True)
         self.worker = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._emitter = f"reactor:{self.worker}"[:64]
         self.store, self.around = store, around or Surroundings()
         self.inbox = self.around.inbox()
         self.pool = self.around.pool(pool_size, self.inbox, executors, alone)
@@ -255,7 +256,7 @@ class Reactor(threading.Thread):
             stimuli, run.stimuli = run.stimuli, []
             self.runs.timers.add_missed(run, stimuli, now)
             return None, []
-        return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=f"reactor:{self.worker}"[:64]), jobs
+        return Write(snapshot.head, snapshot.plan, decision, logs=logs, emitter=self._emitter), jobs
 
     def _store(self, batch: list[Planned], now: datetime) -> None:
         try:
