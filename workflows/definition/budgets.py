@@ -82,11 +82,13 @@ class Budget:
             levels=levels,
         )
 
-    def check(self, source: str, read: Mapping[str, JSON]) -> None:
-        """Raises TooExpensive. `read` are the values that the expression reads, by path."""
-        if not self.macros and not self.sought:
-            return
-        size = _Size.of(read.values())
+    @property
+    def counts(self) -> bool:
+        """Whether the size of what it reads matters."""
+        return self.macros or bool(self.sought)
+
+    def check(self, source: str, read: Mapping[str, JSON], size: "Size") -> None:
+        """Raises TooExpensive. `read` are the values that the expression reads, by path, `size` is theirs."""
         longest = max(size.longest, 1 + source.count(",")) * self.joins
         text = max(size.text, len(source))
         times = min(MAX_ITERATIONS, self.literal * max(longest**self.depth, size.entries if self.dependent else 0))
@@ -150,7 +152,7 @@ def _weight(value: JSON) -> int:
 
 
 @dataclass(slots=True)
-class _Size:
+class Size:
     """Of JSON values: the longest list or object, entries and their squares in all, the longest text."""
 
     longest: int = 0
@@ -159,7 +161,7 @@ class _Size:
     text: int = 0
 
     @classmethod
-    def of(cls, values: Iterable[JSON]) -> "_Size":
+    def of(cls, values: Iterable[JSON]) -> "Size":
         size, waiting = cls(), list(values)
         while waiting:
             item = waiting.pop()

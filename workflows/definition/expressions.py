@@ -13,7 +13,8 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from workflows.definition.budgets import MAX_GROWTH, Budget, TooExpensive, growth, plain
+from workflows.definition.budgets import MAX_GROWTH, Budget, Size, TooExpensive, growth, plain
+from workflows.definition.values import Path, Values, at, values_of
 
 JSON = Any
 MAX_CHARACTERS = 1000
@@ -59,14 +60,13 @@ class BadExpression(Exception):
 class Expression:
     """A compiled expression. `references` are the dotted names it reads, `reads` the full paths."""
 
-    __slots__ = ("source", "references", "reads", "kind", "_program", "_budget", "_is_path")
+    __slots__ = ("source", "references", "reads", "kind", "_paths", "_program", "_budget", "_is_path")
 
-    def __init__(
-        self, source: str, references: frozenset[str], reads: tuple[str, ...], program: Any, budget: Budget | None
-    ) -> None:
-        self.source, self.references, self.reads = source, references, reads
-        self._program, self._budget = program, budget
-        self._is_path = len(reads) == 1 and re.sub(r"\s", "", source) == reads[0]
+    def __init__(self, source: str, paths: Mapping[str, Path], program: Any, budget: Budget | None) -> None:
+        self.source, self._program, self._budget = source, program, budget
+        self.references = frozenset(path[0] for path in paths.values())
+        self.reads, self._paths = tuple(paths), tuple(paths.values())
+        self._is_path = len(paths) == 1 and re.sub(r"\s", "", source) == self.reads[0]
         self.kind: str = program.return_type().name()  # CEL's name of the type, DYN where it is not known
 
     def evaluate(self, context: Mapping[str, JSON]) -> JSON:
@@ -76,13 +76,14 @@ class Expression:
         order, for CEL has them in any.
         """
         if self._is_path:
-            found = _at(self.reads[0], context, _MISSING)
+            found = at(self._paths[0], context, _MISSING)
             if found is not _MISSING:
                 return found
+        values = values_of(self._paths, context)
         try:
-            if self._budget is not None:
-                self._budget.check(self.source, {path: _at(path, context) for path in self.reads})
-            value = self._program.eval(data=context)
+            if self._budget is not None and self._budget.counts:
+                self._check(self._budget, values)
+            value = self._program.eval(values.activation)
             kind = value.type().name()
             if kind == "ERROR":
                 raise ExpressionError(f"{self.source}: {_readable(str(value.value()))}")
@@ -94,6 +95,10 @@ class Expression:
         except (Exception, MemoryError) as error:
             raise ExpressionError(f"{self.source}: {_readable(str(error) or type(error).__name__)}") from None
         return found if kind in _SCALARS else self._as_json(found, kind)
+
+    def _check(self, budget: Budget, values: Values) -> None:
+        read = {name: at(path, values.by_name) for name, path in zip(self.reads, self._paths, strict=True)}
+        budget.check(self.source, read, values.once(self.reads, Size.of, read.values()))
 
     def _as_json(self, value: JSON, kind: str) -> JSON:
         if kind in ("BYTES", "TIMESTAMP", "DURATION", "TYPE"):
@@ -126,7 +131,11 @@ class Expression:
 
     def operands(self, context: Mapping[str, JSON]) -> dict[str, JSON]:
         """The values that it read, by path; large ones as a note of their size."""
-        return {path: _kept(_at(path, context)) for path in self.reads}
+        values = values_of(self._paths, context)
+        return {
+            name: values.once(name, _kept, at(path, values.by_name))
+            for name, path in zip(self.reads, self._paths, strict=True)
+        }
 
 
 def compile_expression(
@@ -170,14 +179,12 @@ def _compiled(source: str, names: tuple[str, ...]) -> Expression | str:
         program = _environment(names).compile(source)
     except Exception as error:
         return str(error) or "Syntax error"
-    reads: dict[str, None] = {}
-    references: dict[str, None] = {}
+    paths: dict[str, Path] = {}
     for chain in _chains(source):
         name = next((n for n in variables if chain == n or chain.startswith(n + ".")), None)
         if name is not None:
-            references[name] = None
-            reads[chain] = None
-    return Expression(source, frozenset(references), tuple(reads), program, Budget.of(bare))
+            paths[chain] = (name, *chain[len(name) + 1 :].split(".")) if chain != name else (name,)
+    return Expression(source, paths, program, Budget.of(bare))
 
 
 @lru_cache(maxsize=1000)
@@ -262,17 +269,6 @@ def _readable(message: str) -> str:
     text = re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]\s*$", "", message.splitlines()[0] if message else "error")
     text = re.sub(r"^(?:INVALID_ARGUMENT: )?ERROR: (?:<input>:-?\d+:-?\d+: )?", "", text)
     return re.sub(r" expecting \{.*", "", text)[:300]
-
-
-def _at(path: str, context: Mapping[str, JSON], missing: JSON = None) -> JSON:
-    for name, value in context.items():
-        if path == name or path.startswith(name + "."):
-            for key in path[len(name) + 1 :].split(".") if path != name else ():
-                if not isinstance(value, dict) or key not in value:
-                    return missing
-                value = value[key]
-            return value
-    return missing
 
 
 def _kept(value: JSON) -> JSON:
