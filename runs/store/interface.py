@@ -1,6 +1,6 @@
 """What a store does for the reactor and the services: claim, load, persist, renew.
 
-Three stores keep it: PostgreSQL (SQL over unnest arrays), SQLite (executemany) and a plain ORM
+Three stores keep it: PostgreSQL (SQL over unnest arrays), SQLite (many rows a statement) and a plain ORM
 one, the reference that tests hold the others against. All say the same of the same calls.
 """
 
