@@ -36,7 +36,7 @@ up: setup  ## start StateRail here, embedded; prints the address and how to log 
 test: setup  ## run all tests: on SQLite, then on PostgreSQL and Redis, then with real processes of each
 	$(PY) -m pytest -n $(XDIST) -m "not chaos and not servers" $(ARGS)
 	STATERAIL_TEST_SERVERS=1 $(PY) -m pytest -n $(XDIST) -m "not chaos and not servers" $(EMBEDDED_ONLY) $(ARGS)
-	$(PY) -m pytest -n 0 -m "servers and not chaos" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m "servers and not chaos" $(ARGS)
 
 check: setup  ## ruff, types, import order, migrations in step with the models, deployment settings
 	.venv/bin/ruff check .
