@@ -1,4 +1,7 @@
-"""What is kept for a time and then deleted, by any worker of the queue `runs`, a few rows at a time."""
+"""What any worker of the queue `runs` does now and then.
+
+It makes the next months' partitions of the event log, and deletes what is kept for a time, a few rows at a time.
+"""
 
 import logging
 import threading
@@ -9,11 +12,17 @@ from django.contrib.sessions.models import Session
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.db.models import QuerySet
 
+from runs.store.partitions import ensure_partitions
 from staterail.accounts.idempotency import expired
 
 logger = logging.getLogger(__name__)
 EVERY_SECONDS = 600.0
 BATCH = 500  # rows in one transaction: nobody waits for long
+
+
+def make_room() -> list[str]:
+    """Make the partitions that the event log will need; their names. Any number of processes may do so at once."""
+    return ensure_partitions(connection) if connection.vendor == "postgresql" else []
 
 
 def keep_house() -> int:
@@ -44,12 +53,13 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         while not self._asked.is_set():
-            try:
-                keep_house()
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("housekeeping failed, it is tried again later: %s", error)
-            finally:
-                connection.close()
+            for chore in (make_room, keep_house):
+                try:
+                    chore()
+                except (DatabaseError, InterfaceError) as error:
+                    logger.warning("housekeeping failed, it is tried again later: %s", error)
+                finally:
+                    connection.close()
             self._asked.wait(EVERY_SECONDS)
 
     def stop(self) -> None:
