@@ -10,8 +10,9 @@ from runs.executors.base import Call
 from runs.machine.commands import run_due
 from runs.machine.decision import Decision
 from runs.machine.snapshot import Snapshot
-from runs.machine.states import Reason, StepState
+from runs.machine.states import StepState
 from runs.machine.stimuli import Due, Stimulus
+from runs.reactor.open_steps import OpenSteps
 from runs.reactor.pool import Job
 from runs.store import LogBatch
 
@@ -24,11 +25,12 @@ class Owned:
 
     __slots__ = (
         "snapshot", "jobs", "stimuli", "logs", "log_numbers", "stale", "fresh", "due", "bytes", "in_doubt", "apart",
-        "loaded_at", "unstorable",
+        "loaded_at", "unstorable", "_open",
     )  # fmt: skip
 
     def __init__(self, snapshot: Snapshot, apart: frozenset[int] = frozenset()) -> None:
         self.snapshot = snapshot
+        self._open = OpenSteps(snapshot, apart)
         self.jobs: dict[tuple[int, int], Job] = {}  # (step, attempt) -> what a thread works on
         self.stimuli: list[Stimulus] = []  # told, and not yet stored
         self.logs: list[LogBatch] = []
@@ -55,10 +57,12 @@ class Owned:
         """The run as it was just loaded."""
         self.snapshot, self.stale, self.due, self.bytes = snapshot, False, None, snapshot.size()
         self.fresh = bool(snapshot.plan.special)
+        self._open = OpenSteps(snapshot, self.apart)
 
     def apply(self, decision: Decision) -> None:
         """Take over a decision that was stored."""
         self.snapshot.apply(decision)
+        self._open.change(decision.steps)
         self.bytes += sum(len(row.output) for row in decision.steps.values() if row.output is not None)
 
     def doubt(self, jobs: Iterable[Job]) -> None:
@@ -67,29 +71,22 @@ class Owned:
 
     def has_ready(self) -> bool:
         """Whether a step waits for nothing but a thread (or for a breaker's word)."""
-        steps = self.snapshot.steps
-        return any(steps[i].reason is Reason.READY and i not in self.apart for i in self.snapshot.queued)
+        return bool(self._open.ready)
 
     def sent(self) -> bool:
         """Whether a step waits for a worker of its own."""
-        steps = self.snapshot.steps
-        return bool(self.apart) and any(
-            i in self.apart and steps[i].reason is Reason.READY for i in self.snapshot.queued
-        )
+        return bool(self._open.sent)
 
     def is_idle(self) -> bool:
         """Whether it waits for its time or for a person, and nothing of it is in our hands."""
-        return not (self.jobs or self.has_news or self.has_ready() or self.executing() or self.sent())
+        return not (self.jobs or self.has_news or self.has_ready() or self._open.executing or self.sent())
 
     def executing(self) -> list[int]:
-        steps = self.snapshot.steps
-        return [i for i in self.snapshot.running if steps[i].reason is Reason.EXECUTING]
+        return list(self._open.executing)
 
     def next_due(self) -> datetime | None:
         """The earliest time at which something is due, or None where only a person can go on."""
-        snapshot = self.snapshot
-        times = [snapshot.steps[i].wake_at for i in itertools.chain(snapshot.queued, snapshot.running)]
-        known = [at for at in (*times, run_due(snapshot.run)) if at is not None]
+        known = [at for at in (self._open.next_time(), run_due(self.snapshot.run)) if at is not None]
         return min(known, default=None)
 
     def dead_jobs(self) -> Iterator[Job]:
