@@ -1,11 +1,10 @@
 """Rings the reactors: there is work. A message carries nothing that matters and may be lost.
 
 A reactor of this very process is rung directly. Others are rung through the broker by a
-background thread: at most once in 10 ms, never retried, not while a hundred rings lie in the
-queue, and a dead broker delays no commit and no answer.
+background thread, over a connection that is kept: at most once in 10 ms, not while a hundred rings
+lie in the queue, and a dead broker delays no commit and no answer.
 """
 
-import contextlib
 import logging
 import math
 import threading
@@ -17,12 +16,15 @@ from uuid import UUID
 from celery import current_app as app
 from django.conf import settings
 from django.db import transaction
+from kombu.pools import connections
 
 from runs import reactor
 
 logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.01
 FULL = 100  # rings that nobody has heard yet
+UNSEEN = 10  # rings between two looks at how many there are
+IMPATIENT = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
 
 
 class Doorbell:
@@ -34,6 +36,9 @@ class Doorbell:
         self._sends: deque[tuple[str, dict[str, Any], float]] = deque(maxlen=1000)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._pool: Any = None
+        self._unseen = 0  # rings that may be sent without a look at the queue
+        self._reached = True
 
     def send(self, step_of: dict[str, Any], limit: float) -> None:
         """Send an isolated step to the queue `tasks`, its execution killed after `limit` seconds."""
@@ -53,25 +58,55 @@ class Doorbell:
             self._pressed.clear()
             with self._lock:
                 pokes, self._pokes = self._pokes, set()
-            with contextlib.suppress(Exception):  # the poll finds what a lost ring would have told
-                self._publish(pokes)
+            self._deliver(pokes)
             time.sleep(PAUSE_SECONDS)
 
+    def _deliver(self, pokes: set[UUID]) -> None:
+        """Once more over a new connection where the kept one has broken; the poll finds what a lost ring had told."""
+        for last in (False, True):
+            try:
+                self._publish(pokes)
+            except Exception as error:
+                if last and self._reached:
+                    logger.warning("the broker cannot be reached, reactors find their work by looking: %s", error)
+                self._reached = self._reached and not last
+            else:
+                self._reached = True
+                return
+
     def _publish(self, pokes: set[UUID]) -> None:
-        with app.connection_for_write(connect_timeout=1) as connection:
-            if pokes:
-                names = [str(id) for id in pokes]
-                app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
-            while self._sends:
-                name, kwargs, limit = self._sends[0]
-                app.send_task(
-                    name, kwargs=kwargs, queue="tasks", connection=connection, retry=False, time_limit=math.ceil(limit)
-                )
-                self._sends.popleft()
-            channel: Any = connection.default_channel
-            queue = channel.queue_declare("runs", durable=True)  # Redis knows no empty queue: passive, it would raise
-            if queue.message_count < FULL:
-                app.send_task("runs.wake", queue="runs", connection=connection, retry=False, ignore_result=True)
+        pool = self._pool = self._pool or _pool()
+        connection = pool.acquire(block=True)
+        try:
+            self._say(connection, pokes)
+        except BaseException:
+            pool.replace(connection)
+            self._pool, self._unseen = None, 0
+            raise
+        connection.release()
+
+    def _say(self, connection: Any, pokes: set[UUID]) -> None:
+        if pokes:
+            names = [str(id) for id in pokes]
+            app.control.broadcast("poke", arguments={"run_ids": names}, connection=connection)
+        while self._sends:
+            name, kwargs, limit = self._sends[0]
+            app.send_task(
+                name, kwargs=kwargs, queue="tasks", connection=connection, retry=False, time_limit=math.ceil(limit)
+            )
+            self._sends.popleft()
+        if self._unseen == 0:
+            queue = connection.default_channel.queue_declare("runs", durable=True)  # passive, an empty one would raise
+            self._unseen = max(0, min(UNSEEN, FULL - queue.message_count))
+        if self._unseen > 0:
+            self._unseen -= 1
+            app.send_task("runs.wake", queue="runs", connection=connection, retry=False, ignore_result=True)
+
+
+def _pool() -> Any:
+    """Connections that do not wait for long, to where the broker is now."""
+    options = {**app.conf.broker_transport_options, **IMPATIENT}
+    return connections[app.connection_for_write(transport_options=options)]
 
 
 _doorbell = Doorbell()

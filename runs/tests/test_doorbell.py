@@ -1,19 +1,22 @@
 """The doorbell: rings go to this process's reactor, or through the broker; a dead broker delays nobody (F-6, F-16)."""
 
 import contextlib
+import socket
 import time
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 from celery import current_app as app
 from django.db import transaction
+from redis import Redis
 
 from runs import doorbell, reactor
 from runs.doorbell import FULL, Doorbell
 from runs.tasks import poke, wake
 from runs.tests.reactor.bench import Bench, until
 from runs.tests.reactor.fixtures import committed
-from staterail.testing.servers import free_port
+from staterail.testing.servers import RedisServer, free_port
 
 __all__ = ["committed"]
 RUN = UUID(int=7 << 76 | 2 << 62)
@@ -43,6 +46,14 @@ def here(db):
 @pytest.fixture
 def dead_broker(monkeypatch):
     monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{free_port()}/0")
+
+
+@pytest.fixture
+def redis(monkeypatch):
+    """A Redis of its own as the broker, and a client of it."""
+    with RedisServer() as server, Redis.from_url(server.url) as client:
+        monkeypatch.setattr(app.conf, "broker_write_url", server.url)
+        yield SimpleNamespace(server=server, client=client)
 
 
 def heard(bench):
@@ -107,6 +118,57 @@ def test_a_bell_whose_broker_was_away_rings_again_once_it_is_back(monkeypatch, q
     bell.ring()
 
     until(lambda: queue() >= 1)
+
+
+def test_rings_go_over_one_connection_a_round_trip_each(redis):
+    bell = Doorbell()
+    bell._publish(set())
+    before = redis.client.info()
+
+    for _ in range(30):
+        bell._publish(set())
+
+    after = redis.client.info()
+    assert after["total_connections_received"] == before["total_connections_received"]
+    calls = after["total_commands_processed"] - before["total_commands_processed"]
+    assert calls <= 30 + 1 + 3 * 12, "a push each; for every tenth a look at the queue"
+    assert redis.client.llen("runs") == 31
+
+
+def test_a_ring_is_not_lost_where_the_kept_connection_has_broken(redis):
+    bell = Doorbell()
+    bell._deliver({RUN})
+    redis.client.client_kill_filter(_type="normal", skipme=True)
+
+    bell._deliver({RUN})
+
+    assert redis.client.llen("runs") == 2
+
+
+def test_a_broker_that_comes_back_is_rung_again_and_its_absence_is_told_once(redis, caplog):
+    bell = Doorbell()
+    bell._deliver(set())
+    redis.server.stop()
+    for _ in range(3):
+        bell._deliver(set())
+    assert caplog.text.count("the broker cannot be reached") == 1
+
+    redis.server.start()
+    bell._deliver(set())
+
+    assert redis.client.llen("runs") == 1
+
+
+def test_a_broker_that_never_answers_keeps_the_bell_for_moments_only(monkeypatch, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # connections wait in its backlog, unheard
+        monkeypatch.setattr(app.conf, "broker_write_url", f"redis://127.0.0.1:{deaf.getsockname()[1]}/0")
+        bell = Doorbell()
+        bell.ring(RUN)
+        until(lambda: "the broker cannot be reached" in caplog.text)
+
+        bell.ring()
+
+        until(lambda: not bell._pressed.is_set())
 
 
 def test_a_reactor_of_this_process_is_rung_directly_and_after_the_commit_only(committed, here, settings):
