@@ -2,13 +2,17 @@ import time
 from datetime import datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.db import connection
+from django.db.models import F
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from staterail.accounts.models import Membership, Tenant, User
 from staterail.accounts.services import OneTimeLogin, first_run_setup, login_path
-from staterail.accounts.sessions import LONGEST, SIGNED_IN_AT
+from staterail.accounts.sessions import LONGEST, RENEWED_AFTER, SIGNED_IN_AT
 from staterail.accounts.tests.factories import MemberFactory
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +129,40 @@ def test_a_session_ends_a_week_after_the_sign_in_however_often_it_is_used(told):
     assert not Session.objects.exists()
     _try(client, user.username)
     assert _signed_in(client)
+
+
+def test_a_session_ends_12_hours_after_the_last_request():
+    user = MemberFactory(password=PASSWORD)
+    client = Client()
+    _try(client, user.username)
+    for _ in range(3):
+        _idle(timedelta(hours=11, minutes=59))
+        answer = client.get("/api/v1/runs")
+        assert answer.status_code == 200
+        assert answer.cookies[settings.SESSION_COOKIE_NAME]["max-age"] == 12 * 3600
+
+    _idle(timedelta(hours=12))
+
+    assert client.get("/api/v1/runs").status_code == 401
+
+
+@pytest.mark.parametrize(("idle", "written"), [(RENEWED_AFTER - timedelta(seconds=20), 0), (RENEWED_AFTER, 1)])
+def test_requests_that_follow_each_other_closely_do_not_write_the_session(idle, written):
+    user = MemberFactory(password=PASSWORD)
+    client = Client()
+    _try(client, user.username)
+    _idle(idle)
+
+    with CaptureQueriesContext(connection) as queries:
+        answers = [client.get("/api/v1/runs") for _ in range(5)]
+
+    assert len([query for query in queries if query["sql"].startswith("UPDATE")]) == written
+    assert len([answer for answer in answers if settings.SESSION_COOKIE_NAME in answer.cookies]) == written
+
+
+def _idle(since):
+    """Nobody has used the session for this long."""
+    Session.objects.update(expire_date=F("expire_date") - since)
 
 
 def test_a_stranger_and_a_wrong_password_read_alike():
