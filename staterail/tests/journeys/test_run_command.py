@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import json
 import os
@@ -20,8 +21,14 @@ PAINT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COMMAND = re.compile(r"waits for a person: *\n((?:.*\\ *\n)*.* approve \S{36} approve)")
 
 
+@contextlib.contextmanager
 def _followed(instance, slug, *arguments, **options):
-    return instance.spawn("run", slug, "--follow", *arguments, **options)
+    """`run --follow` under way; where the test fails it ends at once, for its run may go on for long."""
+    with instance.spawn("run", slug, "--follow", *arguments, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _piped(instance, slug, *arguments):
@@ -128,6 +135,15 @@ def test_ctrl_c_ends_the_following_and_the_run_goes_on(shared, api):
     assert f"the run goes on: {run_id}" in said
     assert "Traceback" not in said
     assert api.run(run_id)["state"] == "running"
+    api.must("POST", f"/api/v1/runs/{run_id}/cancel", {})
+
+
+def test_a_test_that_fails_does_not_wait_for_the_command(shared, api):
+    api.publish(workflow([task("nap", "core.sleep", seconds=600)]), "abandoned")
+    with contextlib.suppress(ZeroDivisionError), _piped(shared, "abandoned") as followed:
+        run_id = _run_id(followed)
+        raise ZeroDivisionError
+    assert followed.returncode == -signal.SIGKILL
     api.must("POST", f"/api/v1/runs/{run_id}/cancel", {})
 
 
