@@ -7,7 +7,7 @@ from runs.machine.decision import Interrupt
 from runs.machine.draft import Draft
 from runs.machine.routing import fail, led_by_always, succeed
 from runs.machine.snapshot import StepRow
-from runs.machine.starting import LOSSES_BEFORE_ALONE, PAST
+from runs.machine.starting import LOSSES_BEFORE_ALONE, ends_in_time
 from runs.machine.states import Reason, StepState
 from runs.machine.stimuli import Due, Failed, Lost, PutBack, Succeeded
 from staterail.core.strict_json import dumps
@@ -139,7 +139,7 @@ def on_due(draft: Draft, stimulus: Due) -> None:
         return
     if row.state is not StepState.RUNNING:
         return
-    if row.reason is Reason.WAITING_TIMER and not _is_deadline(draft, i, row):
+    if row.reason is Reason.WAITING_TIMER and (not _is_deadline(draft, i, row) or ends_in_time(draft, i)):
         succeed(draft, i, dumps({"woke_at": draft.now.isoformat()}))
         return
     timeout = draft.plan.steps[i].timeout
@@ -161,6 +161,5 @@ def _spoken(timeout: timedelta | None) -> str:
 
 
 def _is_deadline(draft: Draft, i: int, row: StepRow) -> bool:
-    """Whether a Delay is over for its timeout: one that ends just then has ended in time."""
     timeout = draft.plan.steps[i].timeout
-    return timeout is not None and row.started_at is not None and row.wake_at == row.started_at + timeout + PAST
+    return timeout is not None and row.started_at is not None and row.wake_at == row.started_at + timeout

@@ -40,6 +40,8 @@ class Operands:
             if size <= self._budget:
                 self._budget -= size
                 kept[path] = value
+        if len(kept) == len(operands):
+            return kept
         self._last = kept
         return self._leave_out(kept, len(operands) - len(kept))
 

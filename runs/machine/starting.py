@@ -19,7 +19,6 @@ from workflows.definition.expressions import ExpressionError
 JSON = Any
 LOSSES_BEFORE_ALONE = 2
 MAX_WAIT = timedelta(days=366)
-PAST = timedelta(microseconds=1)  # a Delay's timeout is over then, and not before
 _UNASKED = datetime.max.replace(tzinfo=UTC)
 
 
@@ -74,25 +73,12 @@ def take_apart(draft: Draft, stimulus: TakeApart) -> None:
 
 def _start(draft: Draft, i: int, stimulus: StartReady) -> bool:
     """queued → running, or → failed where the config cannot be made; whether it takes a thread."""
-    plan, template = draft.plan, draft.plan.configs[i]
+    template = draft.plan.configs[i]
     if draft.run.state is RunState.PENDING:
         begin_run(draft)
     row = draft.row(i)
-    config: JSON = None
     try:
-        if row.override:
-            text = row.input or "null"
-            config = json.loads(text)
-            if plan.steps[i].kind == "HumanApproval":
-                config = with_its_rules(draft, plan.steps[i].config, config)
-                text = dumps(config)
-        elif template.constant:
-            config, text = template.render({}), plan.config_texts[i] or "null"
-        else:
-            config = template.render(context_of(draft, template.references))
-            text = dumps(config)
-            if len(text) > LIMIT_BYTES // 4 and len(text.encode()) > LIMIT_BYTES:
-                raise ExpressionError("the resolved config is larger than 1 MiB")
+        config, text = _resolved(draft, i)
         missing = set() if row.override else template.secrets - stimulus.secrets
         if missing:
             raise ExpressionError(f"there is no secret called {', '.join(sorted(missing))}")
@@ -120,6 +106,25 @@ def _start(draft: Draft, i: int, stimulus: StartReady) -> bool:
     return True
 
 
+def _resolved(draft: Draft, i: int) -> tuple[JSON, str]:
+    """The step's config, and its JSON text. Raises ExpressionError."""
+    plan, template, row = draft.plan, draft.plan.configs[i], draft.step(i)
+    if row is not None and row.override:
+        text = row.input or "null"
+        config = json.loads(text)
+        if plan.steps[i].kind == "HumanApproval":
+            config = with_its_rules(draft, plan.steps[i].config, config)
+            text = dumps(config)
+        return config, text
+    if template.constant:
+        return template.render({}), plan.config_texts[i] or "null"
+    config = template.render(context_of(draft, template.references))
+    text = dumps(config)
+    if len(text) > LIMIT_BYTES // 4 and len(text.encode()) > LIMIT_BYTES:
+        raise ExpressionError("the resolved config is larger than 1 MiB")
+    return config, text
+
+
 def begin_run(draft: Draft) -> None:
     """pending → running, with the first step that starts or fails for its config."""
     draft.change_run(RunState.RUNNING, {"trigger": draft.snapshot.head.trigger})
@@ -138,7 +143,19 @@ def _waits(draft: Draft, i: int, config: JSON) -> tuple[datetime | None, Reason]
     if step.kind != "Delay":
         return deadline, Reason.EXECUTING
     due = delay_end(config, now)
-    return (due if deadline is None or due <= deadline else deadline + PAST), Reason.WAITING_TIMER
+    return (due if deadline is None else min(due, deadline)), Reason.WAITING_TIMER
+
+
+def ends_in_time(draft: Draft, i: int) -> bool:
+    """Whether a Delay that is due for its timeout ends at that very moment too."""
+    row = draft.step(i)
+    assert row is not None
+    assert row.started_at is not None
+    assert row.wake_at is not None
+    try:
+        return delay_end(_resolved(draft, i)[0], row.started_at) <= row.wake_at
+    except ExpressionError:
+        return False
 
 
 def delay_end(config: JSON, now: datetime) -> datetime:

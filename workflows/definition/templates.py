@@ -4,15 +4,16 @@ A string that is one expression takes its type; otherwise the values are joined 
 as it is and all else as compact JSON. Built segment by segment: CEL stops at 32 chained `+`.
 """
 
-import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
+from staterail.core.strict_json import dumps
 from workflows.definition.expressions import STRING, BadExpression, Expression, ExpressionError, compile_expression
 
 JSON = Any
 Segment = str | Expression
-MAX_TEXT = 1024 * 1024  # bytes of one joined string
+Render = Callable[[Mapping[str, JSON], "Room"], JSON]
+MAX_MADE = 1024 * 1024  # characters of JSON: what expressions make of one template
 
 
 class Template:
@@ -20,9 +21,7 @@ class Template:
 
     __slots__ = ("references", "secrets", "constant", "_value", "_render")
 
-    def __init__(
-        self, value: JSON, expressions: list[Expression], render: Callable[[Mapping[str, JSON]], JSON]
-    ) -> None:
+    def __init__(self, value: JSON, expressions: list[Expression], render: Render) -> None:
         self.references = frozenset[str]().union(*(e.references for e in expressions))
         self.secrets = frozenset(name.partition(".")[2] for name in self.references if name.startswith("secrets."))
         self.constant = not expressions
@@ -30,7 +29,48 @@ class Template:
 
     def render(self, context: Mapping[str, JSON]) -> JSON:
         """The value with its expressions evaluated; not to be changed. Raises ExpressionError."""
-        return self._value if self.constant else self._render(context)
+        return self._value if self.constant else self._render(context, Room())
+
+
+class Room:
+    """What one rendering may still make: an input of 1 MiB that is put in a thousand times is refused, not written."""
+
+    __slots__ = ("_left", "_known")
+
+    def __init__(self) -> None:
+        self._left = MAX_MADE
+        self._known: dict[int, tuple[JSON, int]] = {}  # by identity; the value is kept, so that it stays its own
+
+    def take(self, value: JSON) -> JSON:
+        """The value, once there is room for it. Raises ExpressionError."""
+        if isinstance(value, dict | list):
+            known = self._known.get(id(value))
+            if known is None:
+                known = self._known[id(value)] = value, _size(value, self._left)
+            self._left -= known[1]
+        else:
+            self._left -= len(value) if isinstance(value, str) else 1
+        if self._left < 0:
+            raise ExpressionError("what the expressions make is larger than 1 MiB")
+        return value
+
+
+def _size(value: JSON, enough: int) -> int:
+    """Characters of its JSON, at least; no more than `enough` and a little are counted."""
+    size, waiting = 0, [value]
+    while waiting and size <= enough:
+        item = waiting.pop()
+        if isinstance(item, str):
+            size += len(item) + 2
+        elif isinstance(item, dict):
+            size += 2 + sum(map(len, item)) + 4 * len(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            size += 1 + len(item)
+            waiting.extend(item)
+        else:
+            size += 1
+    return size
 
 
 def compile_template(value: JSON, step_ids: Container[str], *, secrets: bool = False) -> Template:
@@ -39,7 +79,7 @@ def compile_template(value: JSON, step_ids: Container[str], *, secrets: bool = F
     render = _compiled(value, step_ids, secrets, expressions)
     template = Template(None, expressions, render)
     if template.constant:
-        template._value = render({})
+        template._value = render({}, Room())
     return template
 
 
@@ -97,9 +137,7 @@ def _parts(text: str) -> list[tuple[bool, str]]:
         return [(True, text)]
 
 
-def _compiled(
-    value: JSON, step_ids: Container[str], secrets: bool, into: list[Expression]
-) -> Callable[[Mapping[str, JSON]], JSON]:
+def _compiled(value: JSON, step_ids: Container[str], secrets: bool, into: list[Expression]) -> Render:
     if isinstance(value, str):
         return _text(value, step_ids, secrets, into)
     if isinstance(value, dict | list):
@@ -108,22 +146,20 @@ def _compiled(
         renders = [(key, _compiled(item, step_ids, secrets, into)) for key, item in items]
         if len(into) == before:
             constant = dict(_each(renders)) if isinstance(value, dict) else [item for _, item in _each(renders)]
-            return lambda _: constant
+            return lambda _, room: constant
         if isinstance(value, dict):
-            return lambda context: {key: render(context) for key, render in renders}
-        return lambda context: [render(context) for _, render in renders]
-    return lambda _: value
+            return lambda context, room: {key: render(context, room) for key, render in renders}
+        return lambda context, room: [render(context, room) for _, render in renders]
+    return lambda _, room: value
 
 
-def _each(renders: list[tuple[Any, Callable[[Mapping[str, JSON]], JSON]]]) -> Iterator[tuple[Any, JSON]]:
-    return ((key, render({})) for key, render in renders)
+def _each(renders: list[tuple[Any, Render]]) -> Iterator[tuple[Any, JSON]]:
+    return ((key, render({}, Room())) for key, render in renders)
 
 
-def _text(
-    text: str, step_ids: Container[str], secrets: bool, into: list[Expression]
-) -> Callable[[Mapping[str, JSON]], JSON]:
+def _text(text: str, step_ids: Container[str], secrets: bool, into: list[Expression]) -> Render:
     if "${" not in text:
-        return lambda _: text
+        return lambda _, room: text
     segments: list[Segment] = []
     for is_expression, part in find_expressions(text):
         if is_expression:
@@ -134,22 +170,19 @@ def _text(
             segments.append(part)
     if not any(isinstance(segment, Expression) for segment in segments):
         literal = "".join(str(segment) for segment in segments)
-        return lambda _: literal
+        return lambda _, room: literal
     if len(segments) == 1 and isinstance(segments[0], Expression):
-        return segments[0].evaluate
-    return lambda context: _joined(segments, context)
+        expression = segments[0]
+        return lambda context, room: room.take(expression.evaluate(context))
+    return lambda context, room: _joined(segments, context, room)
 
 
-def _joined(segments: list[Segment], context: Mapping[str, JSON]) -> str:
-    texts, size = [], 0
+def _joined(segments: list[Segment], context: Mapping[str, JSON], room: Room) -> str:
+    texts = []
     for segment in segments:
         if isinstance(segment, str):
             texts.append(segment)
         else:
-            value = segment.evaluate(context)
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-            texts.append(text)
-        size += len(texts[-1])
-        if size > MAX_TEXT:
-            raise ExpressionError("a text is larger than 1 MiB")
+            value = room.take(segment.evaluate(context))
+            texts.append(value if isinstance(value, str) else dumps(value))
     return "".join(texts)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runs.machine import resolving
 from runs.machine.decide import decide, decide_all
 from runs.machine.decision import Event
 from runs.machine.stimuli import Cancel, Due, RetryRun, RetryStep, Start, StartReady
@@ -124,6 +125,13 @@ def test_the_operands_of_an_event_have_a_budget_and_what_is_left_out_is_counted(
     assert after == [{}] * (99 - len(kept))
     assert 60_000 < len(dumps(kept)) < 65_536
     assert {entry["taken"] for entry in entries} == {n == 1}
+
+
+def test_operands_that_fit_one_by_one_are_not_said_to_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {"input.text": "x", "input.n": 1}
+    monkeypatch.setattr(resolving, "MAX_OPERANDS", len(dumps(whole)) - 1)
+
+    assert [entry["operands"] for entry in forked("1", "success", 1, "x")] == [whole]
 
 
 def test_operands_within_the_budget_stay_whole() -> None:

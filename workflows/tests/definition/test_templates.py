@@ -63,6 +63,34 @@ def test_a_text_is_at_most_1_mib():
         _rendered("${input.big}${input.big}")
 
 
+@pytest.mark.parametrize("text", ["${input.big}", "and ${input.big}", "${input}", "${[input.big]}"])
+def test_what_all_expressions_make_is_at_most_1_mib_and_no_more_is_made(text):
+    made = []
+    template = compile_template({"l": [text] * 20_000}, {"a"})
+    context = {"input": _Counting({"big": "x" * 600_000}, made)}
+    with pytest.raises(ExpressionError, match="larger than 1 MiB"):
+        template.render(context)
+    assert 1 <= len(made) <= 8  # reads of the input, not 20,000
+
+
+class _Counting(dict):
+    def __init__(self, value, made):
+        super().__init__(value)
+        self._made = made
+
+    def __getitem__(self, key):
+        self._made.append(key)
+        return super().__getitem__(key)
+
+    def values(self):
+        self._made.append("all")
+        return super().values()
+
+
+def test_a_small_value_may_be_put_in_often():
+    assert _rendered(["${input.o}"] * 20_000) == [CONTEXT["input"]["o"]] * 20_000
+
+
 @pytest.mark.parametrize("text", ["${input.i", "a ${", "${'}", '${"}', "${{'a': 1}", "$${ok} ${"])
 def test_an_expression_that_is_not_closed_is_refused(text):
     with pytest.raises(BadExpression, match="is not closed") as caught:
