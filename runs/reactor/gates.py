@@ -114,7 +114,6 @@ class Gates:
 
 
 def _isolated(kind: str, config: object) -> bool:
-    if kind != "Task" or not isinstance(config, dict):
-        return False
-    known = registered().get(config.get("name", ""))
+    name = config.get("name") if kind == "Task" and isinstance(config, dict) else None
+    known = registered().get(name) if isinstance(name, str) else None
     return known is not None and known.isolated

@@ -13,19 +13,42 @@ from workflows.definition.templates import has_expression
 
 JSON = Any
 Path = tuple[str | int, ...]
+_ABSENT: Mapping[str, Collection[str]] = MappingProxyType(
+    {
+        "HttpCall": ("headers", "query", "body", "text"),
+        "Task": ("args",),
+        "Delay": ("for", "until"),
+    }
+)  # keys that say as much with null as without it
 NO_TASKS: Mapping[str, Signature] = MappingProxyType({})
 
 
 def resolved_problems(
     kind: str, config: JSON, *, tasks: Mapping[str, Signature] = NO_TASKS, path: Path = ()
 ) -> list[dict[str, JSON]]:
-    """What is wrong with a config in which nothing is an expression any more, located under `path`."""
+    """What is wrong with a config in which nothing is an expression any more, located under `path`.
+
+    Executors take somewhat more than an author may write, for an expression may have made it.
+    """
     found = Problems()
     if isinstance(config, dict):
-        check_config(kind, config, path, found, tasks, templated=False)
+        check_config(kind, _as_executed(kind, config), path, found, tasks, templated=False)
     else:
         found.add("bad_value", path, f"the config of a {kind} is an object")
     return found.listed()
+
+
+def _as_executed(kind: str, config: dict[str, JSON]) -> dict[str, JSON]:
+    """The config as its author could have written it."""
+    known = {key: item for key, item in config.items() if item is not None or key not in _ABSENT.get(kind, ())}
+    if kind == "Script":
+        known.pop("args", None)  # any JSON
+    if kind == "HttpCall":
+        if isinstance(known.get("method"), str):
+            known["method"] = known["method"].upper()
+        if isinstance(known.get("expect_status"), list):
+            known["expect_status"] = [s.lower() if isinstance(s, str) else s for s in known["expect_status"]]
+    return known
 
 
 def check_config(

@@ -14,17 +14,22 @@ ALLOWED = frozenset({"json", "re", "math", "datetime", "hashlib", "collections",
 _STARTS = frozenset({tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT})
 # In lines like these newer Pythons take more: quotes and lines within f-strings, type parameters, bare tuples
 _NEWER = re.compile(r"""\b[rR]?[fF][rR]?['"]|\b(def|class)\s+\w+\s*\[|\bexcept\b.*,""")
+_QUOTED_WITHIN = re.compile(r"""\b[rR]?[fF][rR]?['"].*\{[^}]*['"]""")  # an f-string that may end lines later
+_NO_CODE = re.compile(r"\A\ufeff|\\\s*\Z")  # a byte order mark, a last line that goes on
 
 
 def source_problems(source: str) -> Iterator[str]:
     """What keeps a source from being run, in words, with its place."""
     yield from (forbidden(name, line, column) for name, line, column in imported(source) if not is_allowed(name))
     try:
-        tree = ast.parse(source, "script.py")
+        tree = ast.parse(_NO_CODE.sub("", source), "script.py")
+    except TabError:
+        return
     except SyntaxError as error:
         line, column = error.lineno or 1, max(1, error.offset or 1)
-        text = (source.splitlines()[line - 1 : line] or [""])[0]
-        if not error.msg.startswith("f-string") and not _NEWER.search(text):
+        *before, text = source.splitlines()[:line] or [""]
+        newer = _NEWER.search(text) or any(map(_QUOTED_WITHIN.search, before))
+        if not newer and not error.msg.startswith("f-string"):
             yield f"SyntaxError: {error.msg} (line {line}, column {column})"
     except (RecursionError, MemoryError, ValueError):
         return
@@ -63,7 +68,7 @@ def imported(source: str) -> Iterator[tuple[str, int, int]]:
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if statement is None:
-                if token.type == tokenize.NAME and (token.string == "import" or (token.string == "from" and at_start)):
+                if at_start and token.type == tokenize.NAME and token.string in ("import", "from"):
                     statement, place = [token.string], token.start
             elif token.type == tokenize.NEWLINE or token.string == ";":
                 yield from ((name, place[0], place[1] + 1) for name in _modules(statement))

@@ -34,6 +34,16 @@ def task(name, **args):
     return {"kind": "Task", "config": {"name": name, "args": args}}
 
 
+def test_a_task_whose_name_is_made_to_be_no_text_fails_its_step_alone(engine):
+    steps = {"a": {"kind": "Task", "config": {"name": "${input.l}", "args": {}}}, "b": task("core.noop")}
+    run_id = started(definition(steps, on_failure="continue"), input={"l": [1]})
+
+    until(lambda: state(run_id) == "failed")
+
+    assert step(run_id, "a").error["code"] == "unknown_task"
+    assert step(run_id, "b").state == "succeeded"
+
+
 def test_every_kind_of_step_leads_to_the_next(engine):
     actor = an_actor()
     script = {"source": "def main(args):\n    print('counting')\n    return {'total': args['n'] * 2}",

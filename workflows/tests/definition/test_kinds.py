@@ -116,6 +116,9 @@ def test_a_script_that_cannot_run_is_told_with_its_place(source, says):
         "def main(args): return f'{args['x']}'", "def main[T](args: T): return 1", "${input.source}",
         "def main(args):\n    try: pass\n    except KeyError, ValueError: pass",
         "def main(args):\n    return " + "1+" * 30_000 + "1", "from json import dumps as main",
+        "def main(args):\n\tif True:\n        x = 1\n\treturn 1", "\ufeffdef main(args): return 1",
+        "def main(args): return 1\n\\", "def main(args):\n    return f'{\'\'\'a\nb\'\'\'}'",
+        "def main(args):\n    return f'{'please import os'}'",
     ],
     ids=lambda source: source[:40],
 )  # fmt: skip
