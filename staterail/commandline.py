@@ -1,5 +1,6 @@
 """The command line as a whole: what no command can tell of itself, in a sentence and not a traceback."""
 
+import sqlite3
 import sys
 from textwrap import wrap
 
@@ -8,7 +9,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import ManagementUtility, get_commands, load_command_class
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
 from environs import EnvError
 
 from staterail.core.cli import manage_py
@@ -58,17 +60,18 @@ def sentence_of(error: Exception) -> str | None:
         return "DATABASE_URL is not understood: it looks like postgres://user:password@host:5432/name, percent-encoded."
     if isinstance(error, DatabaseError | InterfaceError):
         return _of_the_database(error)
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}."
     return None
 
 
 def _of_the_database(error: Exception) -> str | None:
     database = f"The database in {settings.STATERAIL_DATA}" if settings.EMBEDDED else "The database of DATABASE_URL"
-    if _has_no_table(error):
+    if _has_no_table(error) and _is_behind():
         start = "start StateRail (`make up`), or " if settings.EMBEDDED else ""
         return f"{database} is not set up yet, or of an older version: {start}type `{manage_py()} migrate`."
-    if not isinstance(error, OperationalError | InterfaceError):
+    a_bug = getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR  # wrong SQL, to SQLite
+    if a_bug or not isinstance(error, OperationalError | InterfaceError):
         return None
     what = str(error).strip().partition("\n")[0].rstrip(".")
     return f"{database} cannot be used: {what}."
@@ -78,3 +81,9 @@ def _has_no_table(error: Exception) -> bool:
     if getattr(error.__cause__, "sqlstate", None) in UNDEFINED:
         return True
     return str(error).startswith(("no such table", "no such column"))  # SQLite has no code of its own for it
+
+
+def _is_behind() -> bool:
+    """Whether the database has not seen all migrations."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))

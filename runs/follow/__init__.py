@@ -4,7 +4,7 @@ On a terminal a picture that is drawn anew (steps with state, attempt and time, 
 file or a pipe one line for each thing that happens.
 """
 
-import textwrap
+import re
 import time
 from collections.abc import Callable
 from uuid import UUID
@@ -19,6 +19,7 @@ from runs.machine.states import RunState
 EXIT = {RunState.COMPLETED: 0, RunState.FAILED: 1, RunState.CANCELLED: 3}
 MAX_ROWS, FRAME_ROWS = 40, 6
 LOOK_SECONDS = 0.1
+_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+""")  # of a shell, its quotes included
 
 
 def follow(run_id: UUID, console: Console, hint: Callable[[], str], where: Callable[[UUID, str], str]) -> int:
@@ -44,10 +45,14 @@ def _hints(
 
 
 def _to_copy(command: str, width: int | None) -> str:
-    """In lines of this width, which a shell reads as one."""
+    """In lines of about this width, broken between a shell's words, which it reads as one."""
     if width is None:
         return command
-    lines = textwrap.wrap(command, max(width - 4, 40), break_long_words=False, break_on_hyphens=False)
+    lines = [""]
+    for word in _WORD.findall(command):
+        if lines[-1] and len(lines[-1]) + len(word) >= max(width - 4, 40):
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".lstrip()
     return "\n  " + " \\\n  ".join(lines)
 
 

@@ -4,6 +4,8 @@ import re
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from staterail.commandline import our_commands, sentence_of
 from staterail.testing.server import ROOT, Instance
@@ -82,13 +84,29 @@ def test_the_documentation_has_every_command():
     assert set(headings) - {"make"} == set(our_commands())
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize(
-    ("statement", "known"),
-    [("SELECT 1 FROM no_such", True), ("SELECT no_such FROM django_session", True), ("SELECT (", False)],
-)
-def test_a_missing_table_or_column_is_known_in_each_database(statement, known):
+WRONG = ["SELECT 1 FROM no_such", "SELECT no_such FROM django_session", "SELECT ("]
+
+
+def _said_of(statement):
     with pytest.raises(DatabaseError) as caught, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
-    said = sentence_of(caught.value)
-    assert ("not set up" in (said or "")) == known
+    return sentence_of(caught.value)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("statement", "known"), [*zip(WRONG, (True, True, False), strict=True)])
+def test_a_missing_table_or_column_of_an_older_database_is_known_in_each(statement, known):
+    (newest,) = MigrationLoader(connection).graph.leaf_nodes("runs")
+    MigrationRecorder(connection).record_unapplied(*newest)
+    assert ("not set up" in (_said_of(statement) or "")) == known
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("statement", WRONG)
+def test_wrong_sql_in_a_database_that_is_set_up_is_a_fault_of_ours(statement):
+    assert _said_of(statement) is None
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("x"), TimeoutError(), BrokenPipeError()], ids=repr)
+def test_a_connection_that_breaks_shows_where(error):
+    assert sentence_of(error) is None

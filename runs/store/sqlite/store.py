@@ -1,7 +1,7 @@
 """The SQLite store: one BEGIN IMMEDIATE a batch, many rows a statement, and the fair lock in front of it.
 
-SQLite has one writer at a time, so within the transaction a plain look at the revisions says
-who wins. The clock is this machine's: with one process it is the database's.
+The update of a run names the revision that it was decided on, and returns who has won. The clock is this
+machine's: with one process it is the database's.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence

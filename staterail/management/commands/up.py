@@ -1,6 +1,7 @@
 """manage.py up: everything in one process, nothing to install."""
 
 import os
+import shlex
 import socket
 import sys
 import time
@@ -83,8 +84,11 @@ class Command(BaseCommand):
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 other = port + 10 if port < 65526 else 8010
+                data = Path(settings.STATERAIL_DATA)
+                elsewhere = "" if data == settings.BASE_DIR / ".staterail" else f" --data {shlex.quote(str(data))}"
+                arguments = f"--port {other}{elsewhere}"
                 raise CommandError(
-                    f'Port {port} cannot be used ({error.strerror}). Take another one: make up ARGS="--port {other}"'
+                    f'Port {port} cannot be used ({error.strerror}). Take another one: make up ARGS="{arguments}"'
                 ) from None
 
     def _greet(self, url: str, login: str | None, taken: int, no_browser: bool) -> None:

@@ -112,7 +112,7 @@ def test_a_port_that_is_taken_is_refused_and_the_data_is_free_for_another_try(ow
 
     assert refused.returncode == 1
     assert f"Port {instance.port} cannot be used (Address already in use)" in refused.stderr
-    assert f'make up ARGS="--port {instance.port + 10}"' in refused.stderr
+    assert f'make up ARGS="--port {instance.port + 10} --data {instance.data}"' in refused.stderr
     assert "Traceback" not in refused.stderr
     assert instance.start().readiness() == STATUSES
 
