@@ -7,7 +7,7 @@ texts that are there already is not.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-Row = tuple[Any, ...]
+from runs.store.values import Row
 
 
 def plain(values: Iterable[Any]) -> str:

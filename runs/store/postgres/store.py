@@ -16,8 +16,8 @@ from django.db import connection
 from runs.store import admission
 from runs.store.interface import LEASE, Loaded, LogBatch, Write
 from runs.store.plans import plans_of
-from runs.store.postgres.arrays import Row, plain
-from runs.store.postgres.batch import log_rows, persist_statement
+from runs.store.postgres.arrays import plain
+from runs.store.postgres.batch import persist_statement
 from runs.store.postgres.statements import (
     APPEND_LOGS,
     AWAKE_TENANTS,
@@ -31,6 +31,7 @@ from runs.store.postgres.statements import (
 )
 from runs.store.rows import loaded
 from runs.store.turns import Turns
+from runs.store.values import Parts, Times
 from runs.store.whole import is_torn, load_whole
 
 _LEASE = f"{LEASE.total_seconds()} seconds"
@@ -89,10 +90,10 @@ class PostgresStore:
         return dict(self._rows(RENEW, (_LEASE, owner.hex, owner.hex)))
 
     def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
-        rows: list[Row] = []
+        rows = Parts(Times(datetime.isoformat))
         for batch in batches:
-            log_rows(head, batch, rows)
-        self._execute(APPEND_LOGS, LOGS.parameters(rows))
+            rows.add_log(head, batch)
+        self._execute(APPEND_LOGS, LOGS.parameters(rows.logs))
 
     def next_wake(self) -> datetime | None:
         found: datetime | None = self._rows("SELECT min(wake_at) FROM runs_workflowrun WHERE wake_at IS NOT NULL")[0][0]

@@ -7,7 +7,8 @@ executors' threads and the reactor hand it to and fro for every row. With many r
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-Row = tuple[Any, ...]
+from runs.store.values import Row
+
 SIZES = (64, 16, 4, 1)  # rows a statement: few texts, so that all stay prepared
 
 

@@ -11,12 +11,13 @@ from runs.store.sqlite.many import Many
 
 # sqlite3 looks for an adapter of whatever is no plain int, float or str: to look in vain costs more than to bind
 sqlite3.register_adapter(NoneType, {}.get)  # type: ignore[arg-type]  # None, said in C
+sqlite3.register_adapter(bool, int)
 for _kind in (RunState, StepState, Reason):
     sqlite3.register_adapter(_kind, str.__str__)
 
 
-def _set(columns: Sequence[str]) -> str:
-    return ", ".join(f"{column}=v.column{n}" for n, column in enumerate(columns, 1))
+def _set(columns: Sequence[str], first: int = 1) -> str:
+    return ", ".join(f"{column}=v.column{n}" for n, column in enumerate(columns, first))
 
 
 def _update_run(columns: Sequence[str], also: str = "", *, more: int = 0) -> Many:
@@ -49,8 +50,11 @@ INSERT_RUN = (
     " ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
 )
 
-_LAST = len(STEP_END) + 1
-END_STEP = Many(f"UPDATE runs_steprun AS s SET {_set(STEP_END)} FROM (", _LAST, f") AS v WHERE s.id=v.column{_LAST}")  # noqa: S608
+END_STEP = Many(  # rows of id, run, STEP_END
+    f"UPDATE runs_steprun AS s SET {_set(STEP_END, 3)} FROM (",  # noqa: S608
+    len(STEP_END) + 2,
+    ") AS v WHERE s.id=v.column1",
+)
 _STEP_KEYS = ("id", "tenant_id", "run_id", "step_id", "kind")
 UPSERT_STEP = Many(
     f"INSERT INTO runs_steprun ({', '.join((*_STEP_KEYS, *STEP_COLUMNS))})",

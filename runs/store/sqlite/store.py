@@ -138,7 +138,7 @@ class SqliteStore:
 
     def append_logs(self, head: Any, batches: Iterable[LogBatch]) -> None:
         with transaction.atomic(), _cursor() as raw:
-            write_logs(raw, head.tenant_id, head.id, batches)
+            write_logs(raw, head, batches)
 
     def next_wake(self) -> datetime | None:
         with _cursor() as raw:
