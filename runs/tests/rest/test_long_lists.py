@@ -121,6 +121,9 @@ def plans(**wanted):
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
 def test_an_index_leads_to_a_page_and_nothing_is_sorted(wanted, index, queries):
+    if connection.vendor == "postgresql":  # of two that serve, an empty table makes neither the better one
+        for other in {"run_by_tenant", "run_by_outcome", "run_by_workflow"} - {index}:
+            connection.cursor().execute(f"DROP INDEX {other}")
     told = plans(**wanted)
     assert [index in plan for plan in told] == [True] * queries, told
     assert not any("SCAN runs" in plan or "TEMP B-TREE" in plan or "Sort" in plan for plan in told), told
