@@ -35,6 +35,11 @@ def task_call(name: str, args: Any = None, **fields: Any) -> Call:
     return CallFactory(config={"name": name} | ({} if args is None else {"args": args}), **fields)
 
 
+def body(*lines: str, head: str = "") -> str:
+    """The source of a script with these lines in its `main`."""
+    return "\n".join([*filter(None, [head]), "def main(args):", *(f"    {line}" for line in lines)])
+
+
 def script_call(source: str, args: Any = None, /, timeout: float | None = None, **config: Any) -> Call:
     return CallFactory(kind="Script", timeout=timeout, config={"source": source, "args": args} | config)
 
